@@ -1,0 +1,129 @@
+"""PYDEBUG -> crash output, once in a process.
+
+Silent where there is nothing to do, one line on stderr where the setting is wrong.
+"""
+
+import os
+import sys
+
+import _signal
+import _thread
+
+from crashenv import _output
+from crashenv._descriptor import Unusable, identity, is_file
+from crashenv._settings import VARIABLE, Problem, number, parse, replaced
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from crashenv._settings import Settings
+
+_FIRST_PASSED = 3  # SD_LISTEN_FDS_START, sd_listen_fds(3)
+
+
+_activated = False
+
+
+def activate() -> None:
+    global _activated
+    if _activated:  # a virtual environment up to 3.14 runs every .pth line twice
+        return
+    _activated = True
+    text = os.environ.get(VARIABLE, "")
+    if "crash" not in text or sys.flags.ignore_environment or _is_elevated():
+        return
+    settings, problems = parse(text)
+    if settings.identity is not None and not is_file(settings.fd or 0, settings.identity):
+        return  # this process did not get the descriptor: not meant for it
+    for item, _ in problems:
+        text = replaced(text, item.partition("=")[0], None)
+    key = "crashfile" if settings.path is not None else "crashfd"
+    value = None
+    try:
+        value = _adopt(settings)
+    except (Unusable, Problem, OSError) as error:
+        if settings.identity is not None:
+            return
+        why = os.strerror(error.errno) if isinstance(error, OSError) else str(error)
+        problems.append((_item(settings), why))
+        text = replaced(text, key, None)
+        settings.fd = settings.path = None
+    if value is not None:
+        text = replaced(text, key, value)
+    _rewrite(text)
+    if problems:
+        from crashenv._warning import warn
+
+        warn(problems, value is not None)
+    if value is None and settings.threads == "fatal":
+        _output.replace(_output.CrashOutput(settings, None, None))
+
+
+def _adopt(settings: "Settings") -> "str | None":
+    """Install the crash output; return what a descendant is to read, None if there is none."""
+    output_type = _output.CrashOutput if _in_main_interpreter() else _output.BorrowedOutput
+    if settings.path is not None:
+        from crashenv._crashfile import expand
+
+        path = expand(settings.path)
+        _output.replace(output_type(settings, None, path))
+        # The variable cannot carry a comma, which the working directory may have.
+        return settings.path if "," in path else path
+    if settings.listen_name is not None:
+        settings.fd = _passed_as(settings.listen_name)
+    fd = settings.fd
+    if fd is None:
+        return None
+    try:
+        if settings.identity is None and not os.get_inheritable(fd):
+            # Opened by this interpreter: up to 3.12 that is the .pth file itself.
+            raise Unusable("was not passed to this process")
+    except OSError as error:
+        raise Unusable("is not open") from error
+    _output.replace(output_type(settings, fd, None))
+    return "%d:%d:%d" % (fd, *identity(os.fstat(fd)))
+
+
+def _passed_as(name: str) -> int:
+    """The descriptor that the service manager passed under ``name`` (sd_listen_fds(3))."""
+    names = os.environ.get("LISTEN_FDNAMES", "").split(":")
+    try:
+        count = number(os.environ.get("LISTEN_FDS", ""), 9)
+        pid = number(os.environ.get("LISTEN_PID", ""), 9)
+    except Problem:
+        count = pid = 0
+    if pid != os.getpid() or name not in names[:count]:
+        raise Unusable("no descriptor of that name was passed to this process")
+    return _FIRST_PASSED + names.index(name)
+
+
+def _is_elevated() -> bool:
+    """Whether this is a set-uid or set-gid program, whose caller is not to name files."""
+    if not hasattr(os, "geteuid"):
+        return False
+    return os.getuid() != os.geteuid() or os.getgid() != os.getegid()
+
+
+def _in_main_interpreter() -> bool:
+    if hasattr(_thread, "_is_main_interpreter"):  # 3.12 and later
+        return bool(_thread._is_main_interpreter())
+    try:
+        _signal.signal(0, _signal.SIG_DFL)
+    except ValueError as error:
+        # Elsewhere "signal only works in main thread of the main interpreter" comes first.
+        return "main" not in str(error)
+    return True
+
+
+def _rewrite(text: str) -> None:
+    if text.strip(", "):
+        if text != os.environ[VARIABLE]:
+            os.environ[VARIABLE] = text
+    else:
+        del os.environ[VARIABLE]
+
+
+def _item(settings: "Settings") -> str:
+    if settings.path is not None:
+        return "crashfile=" + settings.path
+    name = settings.listen_name
+    return "crashfd=" + (str(settings.fd) if name is None else "@" + name)

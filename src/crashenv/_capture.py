@@ -1,0 +1,177 @@
+"""What the interpreter's own hook prints, kept while it prints it.
+
+The report gets the very bytes, the program's ``__str__`` methods run no second
+time, and ``traceback`` is not imported where the interpreter does not need it.
+
+Crash side: see ``_load``.
+"""
+
+import sys
+from _thread import allocate_lock, get_ident
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from crashenv._wire import Body
+
+
+def print_and_keep(
+    body: "Body", value: "BaseException", hook: "Callable[..., Any]", *args: "Any"
+) -> None:
+    """Call ``hook``, once, and keep in ``body`` what it writes to stderr.
+
+    Raises what ``hook`` raises, and nothing else.
+    """
+    if not _read_along(body, True, hook, args):
+        # stderr is None, broken, or no ordinary stream
+        only_keep(body, value, hook, *args)
+    elif type(value).__name__ not in body.text():
+        # What the interpreter cannot print it dumps past sys.stderr (_PyObject_Dump).
+        body.add(type(value).__qualname__ + "\n")
+
+
+def only_keep(body: "Body", value: "BaseException", hook: "Callable[..., Any]", *args: "Any") -> None:
+    """Keep in ``body`` what ``hook`` would write to stderr, which gets nothing."""
+    try:
+        body.clear()
+        if _read_along(body, False, hook, args):
+            return
+    except BaseException:  # of a hostile exception, or of memory
+        pass
+    _format(body, value)
+
+
+def _format(body: "Body", value: "BaseException") -> None:
+    """Without a stderr to read along."""
+    body.clear()
+    try:
+        from traceback import format_exception
+
+        for line in format_exception(type(value), value, value.__traceback__):
+            body.add(line)
+    except BaseException:  # no descriptor or memory left to import it
+        body.add(type(value).__qualname__ + "\n")
+
+
+class _Reader:
+    """What one thread writes to stderr while a hook prints."""
+
+    __slots__ = ("body", "echo", "failed")
+
+    def __init__(self, body: "Body", echo: bool) -> None:
+        self.body = body
+        self.echo = echo
+        self.failed = False
+
+    def read(self, text: str) -> None:
+        try:
+            self.body.add(_without_colour(text) if "\033[" in text else text)
+        except BaseException:  # memory, a text that is no str: the program's write goes on
+            self.failed = True
+
+
+def _without_colour(text: str) -> str:
+    """From 3.13 on the default hook writes in colour to a terminal."""
+    colorize = sys.modules.get("_colorize")
+    if colorize is None or not colorize.can_colorize():
+        return text
+    first, *rest = text.split("\033[")
+    plain = [first]
+    for piece in rest:
+        end = len(piece) - len(piece.lstrip("0123456789;"))
+        plain.append(piece[end + 1 :] if piece[end : end + 1] == "m" else "\033[" + piece)
+    return "".join(plain)
+
+
+class _Tee:
+    """Shadows ``write`` of one stream for as long as a thread reads along.
+
+    The interpreter's hooks, in C and in Python, look ``write`` up on the object
+    in ``sys.stderr``, where an entry of the instance's ``__dict__`` goes before
+    the method. Other threads' writes go straight through.
+    """
+
+    def __init__(self, stream: "Any") -> None:
+        self._attributes = stream.__dict__
+        self._before = self._attributes.get("write")
+        self._write = stream.write
+        self._readers: dict[int, _Reader] = {}
+        self._attributes["write"] = self.write
+        self.works = stream.write == self.write
+
+    def write(self, text: str) -> "Any":
+        reader = self._readers.get(get_ident())
+        if reader is None:
+            return self._write(text)
+        reader.read(text)
+        if not reader.echo:
+            return len(text)
+        try:
+            return self._write(text)
+        except BaseException:
+            reader.failed = True
+            raise
+
+    def add(self, ident: int, reader: "_Reader") -> "_Reader | None":
+        before = self._readers.get(ident)
+        self._readers[ident] = reader
+        return before
+
+    def remove(self, ident: int, before: "_Reader | None") -> bool:
+        """Stop reading; True when nobody reads any more and ``write`` is as it was."""
+        if before is not None:
+            self._readers[ident] = before
+        else:
+            self._readers.pop(ident, None)
+        if self._readers:
+            return False
+        if self._before is None:
+            self._attributes.pop("write", None)
+        else:
+            self._attributes["write"] = self._before
+        return True
+
+    def keep_only(self, ident: int) -> None:
+        for other in list(self._readers):
+            if other != ident:
+                self._readers.pop(other)
+
+
+_guard = allocate_lock()
+_tees: "dict[int, _Tee]" = {}  # by id() of the stream
+
+
+def _read_along(body: "Body", echo: bool, hook: "Callable[..., Any]", args: "Any") -> bool:
+    """Whether ``body`` is complete. An ``echo``ing hook is called in any case."""
+    reader = _Reader(body, echo)
+    ident = get_ident()
+    stream = tee = before = None
+    try:
+        stream = sys.stderr
+        with _guard:
+            tee = _tees.get(id(stream))
+            if tee is None:
+                tee = _tees[id(stream)] = _Tee(stream)
+            before = tee.add(ident, reader)
+        reader.failed = not tee.works
+    except BaseException:
+        reader.failed = True
+    try:
+        if echo or not reader.failed:
+            hook(*args)
+    finally:
+        if tee is not None:
+            with _guard:
+                if tee.remove(ident, before):
+                    _tees.pop(id(stream), None)
+    return bool(body) and not reader.failed
+
+
+def after_fork_in_child() -> None:
+    """Only the thread that forked goes on."""
+    global _guard
+    _guard = allocate_lock()
+    for tee in list(_tees.values()):
+        tee.keep_only(get_ident())

@@ -1,0 +1,100 @@
+"""``crashfile``: its template, and how its file is opened and removed."""
+
+import errno
+import os
+import stat
+import sys
+from time import time
+
+from crashenv._descriptor import Unusable, identity, is_file
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from crashenv._descriptor import PrivateCopy
+
+
+def expand(template: str) -> str:
+    """All but ``%p``: which is what a descendant is to expand for itself.
+
+    ``%%`` stays as well, so that the result can be expanded again.
+    """
+    parts = template.split("%%")
+    for index, part in enumerate(parts):
+        part = part.replace("%t", str(int(time())))
+        part = part.replace("%h", _file_name(os.uname().nodename if hasattr(os, "uname") else ""))
+        parts[index] = part.replace("%e", _file_name(_program_name()))
+    path = "%%".join(parts)
+    if not os.path.isabs(path):
+        path = os.path.join(os.getcwd().replace("%", "%%"), path)
+    return path
+
+
+def expand_pid(template: str) -> str:
+    return "%".join(p.replace("%p", str(os.getpid())) for p in template.split("%%"))
+
+
+def _file_name(name: str) -> str:
+    """A name that stays inside its folder."""
+    safe = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "_" for c in name)
+    return safe if safe.strip(".") else "python"
+
+
+def _program_name() -> str:
+    """The script's or module's name; ``sys.argv`` is set before site runs."""
+    argv = getattr(sys, "argv", None) or [""]
+    if argv[0] == "-m":
+        # The arguments that follow the module are sys.argv[1:]
+        name = _original_argv()[-len(argv) :][:1]
+        return name[0].rpartition("-m")[2] if name and name[0].startswith("-") else "".join(name)
+    return "" if argv[0] == "-c" else os.path.basename(argv[0])
+
+
+def _original_argv() -> "list[str]":
+    if hasattr(sys, "orig_argv"):  # 3.10 and later
+        return list(sys.orig_argv)
+    with open("/proc/self/cmdline", "rb") as file:
+        return [os.fsdecode(arg) for arg in file.read().split(b"\0")[:-1]]
+
+
+def _open_path(path: str) -> int:
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+    for name in ("O_CLOEXEC", "O_NONBLOCK", "O_NOCTTY", "O_NOINHERIT", "O_BINARY"):
+        flags |= getattr(os, name, 0)
+    if not _link_allowed(path):
+        flags |= getattr(os, "O_NOFOLLOW", 0)
+    try:
+        fd = os.open(path, flags, 0o600)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise Unusable("is a symbolic link") from None
+        if error.errno == errno.ENXIO:  # open(2), fifo(7)
+            raise Unusable("is a FIFO without a reader, or a socket") from None
+        raise
+    status = os.fstat(fd)
+    if stat.S_ISREG(status.st_mode) and status.st_nlink > 1:
+        os.close(fd)
+        raise Unusable("has another hard link")
+    return fd
+
+
+def _link_allowed(path: str) -> bool:
+    """Below /dev links are the rule (/dev/stderr), but not where anyone may plant one."""
+    if not path.startswith("/dev/") or ".." in path.split("/"):
+        return False
+    try:
+        return not os.stat(os.path.dirname(path)).st_mode & stat.S_IWOTH
+    except OSError:
+        return False
+
+
+def remove_if_empty(copy: "PrivateCopy") -> None:
+    """Unlink the file if it is still ours and nothing was written."""
+    try:
+        if copy.path is None or not is_file(copy.fd, copy.identity):
+            return
+        status = os.stat(copy.path, follow_symlinks=False)
+        regular = stat.S_ISREG(status.st_mode)
+        if identity(status) == copy.identity and regular and not status.st_size:
+            os.unlink(copy.path)
+    except OSError:
+        pass

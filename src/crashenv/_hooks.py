@@ -1,0 +1,153 @@
+"""Who calls us when something crashed: sys, threading and _thread.
+
+Small, because every start pays for it: the crash side does the work.
+"""
+
+import sys
+
+from crashenv import _load
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import ModuleType, TracebackType
+    from typing import Any
+
+    from crashenv._output import CrashOutput
+
+# 3.13 made one string of the message and the function that earlier versions keep apart.
+_RAW_THREAD = "Exception ignored in thread started by"
+
+_installed = False
+_print_exception = sys.__excepthook__
+output: "CrashOutput | None" = None
+
+
+def install(new_output: "CrashOutput | None") -> None:
+    """Report crashes to ``new_output`` from now on; None: to nobody."""
+    global _installed, output
+    output = new_output
+    if output is not None and not _installed:
+        _installed = True
+        _install_excepthook()
+        _install_unraisablehook()
+        _when_imported("threading")
+
+
+def crash_side() -> "ModuleType | None":
+    """``_crash``; None if nothing is to be reported, or nothing can be."""
+    try:
+        return None if output is None else _load.load_crash_side()
+    except BaseException:  # out of memory
+        return None
+
+
+def _install_excepthook() -> None:
+    # Both names: exceptiongroup, code and others compare the one with the other.
+    if sys.excepthook is sys.__excepthook__:
+        sys.excepthook = _excepthook
+    sys.__excepthook__ = _excepthook
+
+
+def _excepthook(
+    exc_type: "type[BaseException]", value: "BaseException", traceback: "TracebackType | None", /
+) -> None:
+    crash = crash_side()
+    if crash is None:
+        _print_exception(exc_type, value, traceback)
+    else:
+        crash.main_thread(output, _print_exception, exc_type, value, traceback)
+
+
+def at_exit() -> None:
+    if getattr(sys, "last_value", None) is not None:
+        crash = crash_side()
+        if crash is not None:
+            crash.displaced(output, _print_exception)
+
+
+def _install_unraisablehook() -> None:
+    original = sys.__unraisablehook__
+    prefix = _RAW_THREAD
+
+    # A closure: it is called until the very end, when our module's names may be gone.
+    def unraisablehook(unraisable: "sys.UnraisableHookArgs", /) -> None:
+        message = unraisable.err_msg
+        crash = crash_side() if message and message.startswith(prefix) else None
+        if crash is None:
+            original(unraisable)
+        else:
+            crash.raw_thread(output, original, unraisable)
+
+    if sys.unraisablehook is original:
+        sys.unraisablehook = unraisablehook
+    sys.__unraisablehook__ = unraisablehook
+
+
+# --- modules that the program may import later, or never
+
+
+class _Finder:
+    """The entry of ``sys.meta_path`` that sees a module arrive, and then goes."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._searching = False
+
+    def find_spec(self, name: str, path: "Any" = None, target: "Any" = None) -> "Any":
+        if name != self._name or self._searching:
+            return None
+        self._searching = True  # another finder like this one may search for itself
+        try:
+            spec = self._find(path, target)
+        finally:
+            self._searching = False
+        if spec is not None and spec.loader is not None:
+            spec.loader = _Loader(spec.loader, self)
+        return spec
+
+    def _find(self, path: "Any", target: "Any") -> "Any":
+        for finder in sys.meta_path:
+            find = getattr(finder, "find_spec", None)
+            if find is not None and finder is not self:
+                spec = find(self._name, path, target)
+                if spec is not None:
+                    return spec
+        return None
+
+
+class _Loader:
+    """Loads with the module's own loader, then patches the module."""
+
+    def __init__(self, loader: "Any", finder: "_Finder") -> None:
+        self._loader = loader
+        self._finder = finder
+
+    def __getattr__(self, name: str) -> "Any":
+        return getattr(self._loader, name)
+
+    def create_module(self, spec: "Any") -> "Any":
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module: "Any") -> None:
+        module.__spec__.loader = module.__loader__ = self._loader
+        self._loader.exec_module(module)
+        try:
+            sys.meta_path.remove(self._finder)  # type: ignore[arg-type]
+            _patch(module)
+        except BaseException:  # not the module that we know: nothing to report from it
+            pass
+
+
+def _when_imported(name: str) -> None:
+    module = sys.modules.get(name)
+    if module is None:
+        sys.meta_path.insert(0, _Finder(name))  # type: ignore[arg-type]
+    else:
+        _patch(module)
+
+
+def _patch(module: "ModuleType") -> None:
+    from crashenv import _patches
+
+    getattr(_patches, module.__name__)(module)

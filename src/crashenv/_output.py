@@ -1,0 +1,173 @@
+"""The crash output of this process, and what feeds it."""
+
+import atexit
+import os
+import sys
+
+import _signal
+
+from crashenv import _hooks, _load
+from crashenv._descriptor import PrivateCopy, Unusable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from crashenv._settings import Settings
+
+# Signals whose default action dumps core and that faulthandler.enable() leaves out (signal(7)).
+_CORE_SIGNALS = ("SIGQUIT", "SIGSYS", "SIGTRAP", "SIGXCPU")
+
+_current: "CrashOutput | None" = None
+_exit_registered = False
+
+
+class CrashOutput:
+    """Where reports go: a private copy, and the settings that bound them.
+
+    Without a ``source`` and a ``path`` it writes nowhere, but the rules for
+    threads still hold. Raises Unusable or OSError.
+    """
+
+    def __init__(self, settings: "Settings", source: "int | None", path: "str | None") -> None:
+        self.limit = settings.limit
+        self.threads = settings.threads
+        self.traceback = settings.traceback
+        self._timeout = settings.timeout
+        self._signal = settings.signal
+        self._source = source
+        self._template = path
+        self._watched = -1
+        self._copy: PrivateCopy | None = None
+        self._open()
+
+    def _open(self) -> None:
+        self._copy = self._new_copy()
+
+    def _new_copy(self) -> "PrivateCopy | None":
+        if self._template is not None:
+            from crashenv._crashfile import expand_pid
+
+            return PrivateCopy(path=expand_pid(self._template))
+        return None if self._source is None else PrivateCopy(self._source)
+
+    def _is_of_this_process(self) -> bool:
+        return "%p" in (self._template or "").replace("%%", "")
+
+    def write(self, report: bytes) -> None:
+        if self._copy is not None:
+            from crashenv import _writer
+
+            _writer.write(self._copy, report, self._timeout)
+            self.watch_signals()
+
+    def watch_signals(self) -> None:
+        """Point faulthandler at the private copy, wherever that is now."""
+        if self._copy is not None and self._copy.fd != self._watched:
+            self._watched = self._copy.fd
+            _watch_signals(self._watched, self._signal)
+
+    def after_fork_in_child(self) -> None:
+        if self._is_of_this_process() and self._copy is not None:
+            self._copy.close()
+            self._open()
+            self.watch_signals()
+
+    def at_exit(self) -> None:
+        if self._is_of_this_process() and self._copy is not None:
+            from crashenv._crashfile import remove_if_empty
+
+            remove_if_empty(self._copy)
+
+    def close(self) -> None:
+        if self._watched >= 0:
+            _stop_watching_signals(self._signal)
+        if self._copy is not None:
+            self._copy.close()
+
+
+class BorrowedOutput(CrashOutput):
+    """The crash output of a sub-interpreter, which is the process's.
+
+    It holds no descriptor between reports, because sub-interpreters come and go
+    by the thousand, and leaves faulthandler alone: enabling it there would
+    point the process at an interpreter that goes away.
+    """
+
+    def _open(self) -> None:
+        pass
+
+    def write(self, report: bytes) -> None:
+        from crashenv import _writer
+
+        copy = self._new_copy()
+        if copy is not None:
+            _writer.write(copy, report, self._timeout)
+            copy.close()
+
+
+def replace(output: "CrashOutput | None") -> None:
+    """Report to ``output`` from now on, and close the one before."""
+    global _current, _exit_registered
+    before, _current = _current, output
+    if before is not None:
+        before.close()
+    _hooks.install(output)
+    if output is None:
+        return
+    _load.read_crash_side()
+    output.watch_signals()
+    if not _exit_registered:
+        _exit_registered = True
+        # First registered, so last called: after the program's own.
+        atexit.register(_at_exit)
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+def _at_exit() -> None:
+    try:
+        _hooks.at_exit()
+        if _current is not None:
+            _current.at_exit()
+    except BaseException:  # atexit would print it
+        pass
+
+
+def _after_fork_in_child() -> None:
+    try:
+        _load.after_fork_in_child()
+        if _current is not None:
+            _current.after_fork_in_child()
+    except BaseException:  # would be printed as an ignored exception
+        pass
+
+
+# --- faulthandler: native dumps
+
+
+def _watch_signals(fd: int, extra: int) -> None:
+    try:
+        import faulthandler
+
+        if fd < 0:
+            return
+        faulthandler.enable(fd, all_threads=True)
+        for name in _CORE_SIGNALS:
+            signum = getattr(_signal, name, None)
+            if signum is not None and _signal.getsignal(signum) == _signal.SIG_DFL:
+                # chain: the default action follows, so the killing signal stays the same.
+                faulthandler.register(signum, fd, all_threads=True, chain=True)
+        if extra:
+            faulthandler.register(extra, fd, all_threads=True, chain=False)
+    except (ImportError, AttributeError, OSError, RuntimeError, ValueError):
+        pass  # Windows has no register(); some builds have no faulthandler
+
+
+def _stop_watching_signals(extra: int) -> None:
+    import faulthandler
+
+    faulthandler.disable()
+    for name in _CORE_SIGNALS:
+        if hasattr(_signal, name) and hasattr(faulthandler, "unregister"):
+            faulthandler.unregister(getattr(_signal, name))
+    if extra:
+        faulthandler.unregister(extra)

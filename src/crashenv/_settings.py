@@ -1,0 +1,223 @@
+"""The text of ``PYDEBUG`` -> :class:`Settings`.
+
+Pure: looks at nothing but its argument and the names of the signals, and
+imports nothing that a starting interpreter has not loaded already.
+"""
+
+import _signal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+VARIABLE = "PYDEBUG"
+DEFAULT_TIMEOUT = 5.0
+DEFAULT_LIMIT = 1 << 20
+LEAST_LIMIT = 1 << 10
+THREADS = ("report", "fatal", "ignore")
+TRACEBACK = ("single", "all")
+
+_DIGITS = frozenset("0123456789")
+# faulthandler.enable() owns the first five (register() refuses them); nothing
+# can catch the last two (signal(7)).
+_NOT_FOR_DUMPS = frozenset(("SEGV", "BUS", "FPE", "ILL", "ABRT", "KILL", "STOP"))
+
+
+class Settings:
+    """What one PYDEBUG text asks for.
+
+    ``fd`` is the descriptor number of ``crashfd=N``, ``identity`` the
+    ``(st_dev, st_ino)`` that it must have, ``listen_name`` the name of
+    ``crashfd=@NAME``, ``path`` the template of ``crashfile``; at most one of
+    ``fd``, ``listen_name`` and ``path`` is set. ``timeout`` is in seconds,
+    ``limit`` in bytes, ``signal`` a signal number or 0.
+    """
+
+    __slots__ = (
+        "fd",
+        "identity",
+        "limit",
+        "listen_name",
+        "path",
+        "signal",
+        "threads",
+        "timeout",
+        "traceback",
+    )
+
+    def __init__(self) -> None:
+        self.fd: int | None = None
+        self.identity: tuple[int, int] | None = None
+        self.listen_name: str | None = None
+        self.path: str | None = None
+        self.threads = "report"
+        self.traceback = "single"
+        self.timeout = DEFAULT_TIMEOUT
+        self.limit = DEFAULT_LIMIT
+        self.signal = 0
+
+    def has_output(self) -> bool:
+        return not (self.fd is self.listen_name is self.path is None)
+
+
+class Problem(Exception):
+    """A value that cannot be used; the message is the reason, for people."""
+
+
+def parse(text: str) -> "tuple[Settings, list[tuple[str, str]]]":
+    """Return the settings and a ``(item, reason)`` for each item not honoured."""
+    settings = Settings()
+    problems: list[tuple[str, str]] = []
+    items: dict[str, str | None] = {}
+    for item in crash_items(text):
+        key, equals, value = item.partition("=")
+        key = key.rstrip()
+        items.pop(key, None)  # the last of a repeated key counts, and so does its place
+        items[key] = value.lstrip() if equals else None
+    for key, value in items.items():
+        item = key if value is None else key + "=" + value
+        try:
+            if value is None and key in _SETTERS:
+                raise Problem("has no value")
+            _SETTERS.get(key, _unknown)(settings, value or "")
+        except Problem as problem:
+            problems.append((item, str(problem)))
+    _later_output_wins(settings, items, problems)
+    return settings, problems
+
+
+def crash_items(text: str) -> "Iterable[str]":
+    """The items that are ours, stripped of spaces."""
+    return [i for i in map(str.strip, text.split(",")) if i.startswith("crash")]
+
+
+def replaced(text: str, key: str, value: "str | None") -> str:
+    """``text`` with every item of ``key`` taken out, and ``key=value`` in their place.
+
+    A ``value`` of None only takes them out. Items of others stay as they are.
+    """
+    kept = [i for i in text.split(",") if i.partition("=")[0].strip() != key]
+    if value is not None:
+        kept.append(key + "=" + value)
+    return ",".join(kept)
+
+
+def number(text: str, most_digits: int = 20) -> int:
+    """A decimal number; raises Problem, and unlike int() takes ASCII digits alone."""
+    if not text or not _DIGITS.issuperset(text) or len(text) > most_digits:
+        raise Problem("is not a number")
+    return int(text)
+
+
+def _crashfd(settings: "Settings", value: str) -> None:
+    if value.startswith("@") and len(value) > 1:
+        settings.listen_name = value[1:]
+        return
+    parts = value.split(":")
+    if len(parts) not in (1, 3):
+        raise Problem("is not N, N:DEV:INO or @NAME")
+    try:
+        fd, *identity = map(number, parts)
+    except Problem:
+        raise Problem("is not N, N:DEV:INO or @NAME") from None
+    if fd > 0x7FFFFFFF:  # a descriptor is a C int
+        raise Problem("is not a descriptor number")
+    settings.fd = fd
+    if identity:
+        settings.identity = (identity[0], identity[1])
+
+
+def _crashfile(settings: "Settings", value: str) -> None:
+    if not value:
+        raise Problem("names no file")
+    if "\0" in value:
+        raise Problem("is not a path")
+    letters = value.replace("%%", "").split("%")[1:]
+    for letter in letters:
+        if letter[:1] not in ("p", "t", "e", "h"):
+            raise Problem("%" + letter[:1] + " is not one of %p %t %e %h %%")
+    settings.path = value
+
+
+def _crashthreads(settings: "Settings", value: str) -> None:
+    settings.threads = _choice(value, THREADS)
+
+
+def _crashtraceback(settings: "Settings", value: str) -> None:
+    settings.traceback = _choice(value, TRACEBACK)
+
+
+def _choice(value: str, choices: "tuple[str, ...]") -> str:
+    if value not in choices:
+        raise Problem("is not one of " + ", ".join(choices))
+    return value
+
+
+def _crashtimeout(settings: "Settings", value: str) -> None:
+    whole, point, part = value.partition(".")
+    try:
+        number(whole or "0", 9)
+        number(part or "0")
+    except Problem:
+        raise Problem("is not a number of seconds") from None
+    if not whole and not part:
+        raise Problem("is not a number of seconds")
+    settings.timeout = float(value)
+
+
+def _crashlimit(settings: "Settings", value: str) -> None:
+    shift = {"K": 10, "M": 20}.get(value[-1:].upper(), 0)
+    try:
+        limit = number(value[:-1] if shift else value, 12) << shift
+    except Problem:
+        raise Problem("is not a number of bytes, with K or M") from None
+    if limit < LEAST_LIMIT:
+        raise Problem("is less than 1K")
+    settings.limit = limit
+
+
+def _crashsignal(settings: "Settings", value: str) -> None:
+    settings.signal = signal_number(value)
+
+
+def signal_number(name: str) -> int:
+    """The number of ``USR2`` or ``SIGUSR2``; raises Problem if it cannot be dumped on."""
+    name = name.upper()
+    if name.startswith("SIG"):
+        name = name[3:]
+    signum = getattr(_signal, "SIG" + name, None) if name.isalnum() else None
+    if not isinstance(signum, int):
+        raise Problem("is not a signal's name")
+    if name in _NOT_FOR_DUMPS:
+        raise Problem("is a signal that cannot be used")
+    return int(signum)
+
+
+def _unknown(settings: "Settings", value: str) -> None:
+    raise Problem("is not a setting")
+
+
+_SETTERS = {
+    "crashfd": _crashfd,
+    "crashfile": _crashfile,
+    "crashthreads": _crashthreads,
+    "crashtraceback": _crashtraceback,
+    "crashtimeout": _crashtimeout,
+    "crashlimit": _crashlimit,
+    "crashsignal": _crashsignal,
+}
+
+
+def _later_output_wins(
+    settings: "Settings", items: "dict[str, str | None]", problems: "list[tuple[str, str]]"
+) -> None:
+    outputs = [key for key in items if key in ("crashfd", "crashfile")]
+    if len(outputs) < 2:
+        return
+    if outputs[-1] == "crashfd":
+        settings.path = None
+    else:
+        settings.fd = settings.identity = settings.listen_name = None
+    loser = outputs[0]
+    if not any(item.partition("=")[0] == loser for item, _ in problems):
+        problems.append((loser, "gives way to the later " + outputs[-1]))

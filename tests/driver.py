@@ -1,0 +1,348 @@
+"""The one driver of the tests: real interpreters, real descriptors, real endings.
+
+A test hands over a program. It runs twice, without and with crashenv, and its
+stdout, stderr and status have to be the same; what came out of the crash output
+is the test's to judge.
+
+The interpreter is the one that runs the tests. If crashenv is installed there,
+the installed copy is tested; if not, the checkout's, through ``sitecustomize/``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import importlib.util
+import os
+import pty
+import re
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import textwrap
+import threading
+import time
+import tty
+import unittest
+import urllib.parse
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Union
+
+ROOT = Path(__file__).resolve().parent.parent
+SITECUSTOMIZE = ROOT / "sitecustomize"
+DEADLINE = 60.0  # seconds until a test gives up waiting
+PYPY = sys.implementation.name == "pypy"
+INSTALLED = importlib.util.find_spec("crashenv") is not None
+OUTPUTS = ("pipe", "file", "socket", "fifo", "pty")
+
+# Programs here die of signals: no core files in the checkout.
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+Program = Union[str, Sequence[str]]
+
+
+def environment(**changes: str) -> dict[str, str]:
+    """The tests' own environment without what steers an interpreter, but with crashenv."""
+    ours = {k: v for k, v in os.environ.items() if not k.startswith(("PY", "LISTEN_"))}
+    ours.pop("COVERAGE_PROCESS_START", None)
+    if not INSTALLED:
+        ours["PYTHONPATH"] = str(SITECUSTOMIZE)
+    ours.update(changes)
+    return ours
+
+
+def command(program: Program) -> list[str]:
+    """A source text becomes ``python -c``; a sequence follows the interpreter's name."""
+    if isinstance(program, str):
+        return [sys.executable, "-c", textwrap.dedent(program)]
+    return [sys.executable, *program]
+
+
+# --- what a program did
+
+
+@dataclasses.dataclass
+class Report:
+    """One frame of the crash output."""
+
+    fields: dict[str, str]
+    body: str
+
+    @property
+    def kind(self) -> str:
+        return self.fields["kind"]
+
+
+@dataclasses.dataclass
+class Result:
+    args: list[str]
+    status: int
+    stdout: bytes
+    stderr: bytes
+    crash: bytes = b""
+
+    @property
+    def reports(self) -> list[Report]:
+        return split(self.crash)[0]
+
+    @property
+    def dump(self) -> str:
+        """What stands outside the frames: faulthandler's text."""
+        return split(self.crash)[1].decode()
+
+    def ending(self) -> tuple[int, str, str]:
+        """What has to be the same with and without crashenv."""
+        return self.status, comparable(self.stdout), comparable(self.stderr)
+
+    def __str__(self) -> str:
+        return "status %d of %r\n--- stdout\n%s\n--- stderr\n%s\n--- crash output\n%s" % (
+            self.status,
+            self.args,
+            *(t.decode(errors="replace") for t in (self.stdout, self.stderr, self.crash)),
+        )
+
+
+def comparable(text: bytes) -> str:
+    """Without what differs from run to run: addresses, and _PyObject_Dump's count."""
+    decoded = text.decode("utf-8", "surrogateescape")
+    decoded = re.sub(r"0x[0-9a-fA-F]+", "0x", decoded)
+    return re.sub(r"^(object refcount : )\d+", r"\1N", decoded, flags=re.M)
+
+
+def split(stream: bytes) -> tuple[list[Report], bytes]:
+    """The frames, and the text outside them; a broken frame is an AssertionError."""
+    reports: list[Report] = []
+    outside = b""
+    while stream:
+        line, newline, rest = stream.partition(b"\n")
+        if not line.startswith(b"crashenv: report "):
+            outside += line + newline
+            stream = rest
+            continue
+        fields = {}
+        for item in line.decode("ascii").split(" ")[2:]:
+            key, equals, value = item.partition("=")
+            assert equals, line
+            fields[key] = urllib.parse.unquote(value)
+        assert list(fields)[-1] == "bytes", line
+        size = int(fields["bytes"])
+        assert len(rest) >= size, "truncated: %r" % line
+        body = rest[:size]
+        assert body.endswith(b"\n"), body[-80:]
+        reports.append(Report(fields, body.decode()))
+        stream = rest[size:]
+    return reports, outside
+
+
+# --- crash outputs
+
+
+class CrashOutput:
+    """A descriptor to pass, and all that comes out of the other end."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self._stack = contextlib.ExitStack()
+        self._chunks: list[bytes] = []
+        self._reader: threading.Thread | None = None
+        self.passed, self._read_end = getattr(self, "_open_" + kind)()
+        if kind != "file":
+            self._reader = threading.Thread(target=self._drain, daemon=True)
+            self._reader.start()
+
+    def _open_pipe(self) -> tuple[int, int]:
+        read_end, write_end = os.pipe()
+        return write_end, read_end
+
+    def _open_file(self) -> tuple[int, int]:
+        folder = self._stack.enter_context(tempfile.TemporaryDirectory())
+        path = os.path.join(folder, "crash.log")
+        return os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), os.open(path, os.O_RDONLY)
+
+    def _open_socket(self) -> tuple[int, int]:
+        ours, theirs = socket.socketpair()
+        return theirs.detach(), ours.detach()
+
+    def _open_fifo(self) -> tuple[int, int]:
+        folder = self._stack.enter_context(tempfile.TemporaryDirectory())
+        path = os.path.join(folder, "fifo")
+        os.mkfifo(path)
+        read_end = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        os.set_blocking(read_end, True)
+        return os.open(path, os.O_WRONLY), read_end
+
+    def _open_pty(self) -> tuple[int, int]:
+        master, slave = pty.openpty()
+        tty.setraw(slave)
+        return slave, master
+
+    def _drain(self) -> None:
+        while True:
+            try:
+                chunk = os.read(self._read_end, 1 << 16)
+            except OSError:  # EIO: the last slave of a pty was closed
+                return
+            if not chunk:
+                return
+            self._chunks.append(chunk)
+
+    def so_far(self) -> bytes:
+        return b"".join(self._chunks)
+
+    def finish(self) -> bytes:
+        """Close our copy of the passed end and return all that was written."""
+        os.close(self.passed)
+        if self._reader is None:
+            self._chunks.append(os.read(self._read_end, 1 << 28))
+        else:
+            self._reader.join(DEADLINE)
+            assert not self._reader.is_alive(), "somebody keeps the crash output open"
+        os.close(self._read_end)
+        self._stack.close()
+        return self.so_far()
+
+
+# --- running
+
+
+def wait_until(condition: Callable[[], Any], what: str = "the condition") -> Any:
+    """Poll until ``condition`` is true; return its value."""
+    deadline = time.monotonic() + DEADLINE
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError("%s did not come true" % what)
+        time.sleep(0.01)
+
+
+def run(program: Program, **options: Any) -> Result:
+    """Run to the end; ``options`` are subprocess.run's."""
+    args = command(program)
+    options.setdefault("env", environment())
+    options.setdefault("stdin", subprocess.DEVNULL)
+    if options.get("input") is not None:
+        del options["stdin"]
+    done = subprocess.run(args, capture_output=True, timeout=DEADLINE, check=False, **options)
+    return Result(args, done.returncode, done.stdout, done.stderr)
+
+
+class ProgramTest(unittest.TestCase):
+    """A test case that runs programs."""
+
+    def setUp(self) -> None:
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = Path(folder.name).resolve()
+
+    def write(self, name: str, source: str) -> str:
+        """Write a file into the test's folder; return its path."""
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(textwrap.dedent(source))
+        return str(path)
+
+    def run_with(
+        self,
+        program: Program,
+        settings: str = "",
+        *,
+        output: str = "pipe",
+        pydebug: str = "crashfd={fd}",
+        env: dict[str, str] | None = None,
+        **options: Any,
+    ) -> Result:
+        """Run with crashenv only; ``pydebug`` may name the passed descriptor as ``{fd}``."""
+        crash_output = CrashOutput(output)
+        setting = pydebug.format(fd=crash_output.passed) + ("," + settings if settings else "")
+        variables = environment(**{"PYDEBUG": setting, **(env or {})})
+        passed = [crash_output.passed, *options.pop("pass_fds", ())]
+        try:
+            result = run(program, env=variables, pass_fds=passed, **options)
+        finally:
+            crash = crash_output.finish()
+        result.crash = crash
+        return result
+
+    def run_both(
+        self,
+        program: Program,
+        settings: str = "",
+        *,
+        env: dict[str, str] | None = None,
+        output: str = "pipe",
+        pydebug: str = "crashfd={fd}",
+        **options: Any,
+    ) -> Result:
+        """Run without and with crashenv, assert the same ending, return the second."""
+        without = run(program, env=environment(**(env or {})), **options)
+        result = self.run_with(
+            program, settings, env=env, output=output, pydebug=pydebug, **options
+        )
+        self.assertEqual(without.ending(), result.ending(), "\n%s\n\n%s" % (without, result))
+        return result
+
+    def check_silent(self, program: Program, settings: str = "", **options: Any) -> Result:
+        """Not a crash: the ending is the same and nothing was written."""
+        result = self.run_both(program, settings, **options)
+        self.assertEqual(result.crash, b"", str(result))
+        return result
+
+    def check_reports(
+        self, program: Program, *kinds: str, settings: str = "", **options: Any
+    ) -> list[Report]:
+        """One report of each kind, in this order, nothing else, and the same ending."""
+        result = self.run_both(program, settings, **options)
+        reports, outside = split(result.crash)
+        self.assertEqual([r.kind for r in reports], list(kinds), str(result))
+        self.assertEqual(outside, b"", str(result))
+        return reports
+
+    def check_exception(self, program: Program, settings: str = "", **options: Any) -> Report:
+        """One exception of the main thread, whose body is what stderr shows."""
+        result = self.run_both(program, settings, **options)
+        self.assertEqual([r.kind for r in result.reports], ["exception"], str(result))
+        (report,) = result.reports
+        self.assertEqual(comparable(report.body.encode()), comparable(result.stderr), str(result))
+        return report
+
+    def check_dump(self, program: Program, signum: int, **options: Any) -> Result:
+        """Died of ``signum`` in both runs, with a native dump and nothing else."""
+        result = self.run_both(program, **options)
+        self.assertEqual(result.status, -signum, str(result))
+        self.assertEqual(result.reports, [], str(result))
+        self.assertIn("most recent call first", result.dump, str(result))
+        return result
+
+
+@contextlib.contextmanager
+def started(program: Program, **options: Any) -> Iterator[subprocess.Popen[bytes]]:
+    """A program that the test talks to; killed if the test leaves it running."""
+    options.setdefault("env", environment())
+    process = subprocess.Popen(
+        command(program), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def pipe_size(fd: int) -> int:
+    return int(fcntl.fcntl(fd, 1032))  # F_GETPIPE_SZ
+
+
+def is_root() -> bool:
+    return os.geteuid() == 0
+
+
+def signal_name(number: int) -> str:
+    return signal.Signals(number).name
