@@ -11,6 +11,7 @@ the installed copy is tested; if not, the checkout's, through ``sitecustomize/``
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import dataclasses
 import fcntl
 import importlib.util
@@ -54,6 +55,11 @@ def environment(**changes: str) -> dict[str, str]:
         ours["PYTHONPATH"] = str(SITECUSTOMIZE)
     ours.update(changes)
     return ours
+
+
+def importable() -> str:
+    """A PYTHONPATH that makes ``import crashenv`` work."""
+    return "" if INSTALLED else str(ROOT / "src")
 
 
 def command(program: Program) -> list[str]:
@@ -342,6 +348,28 @@ def pipe_size(fd: int) -> int:
 
 def is_root() -> bool:
     return os.geteuid() == 0
+
+
+def obey_permissions() -> Callable[[], None]:
+    """A ``preexec_fn`` after which file permissions hold for root as well.
+
+    An exec as root gives back all capabilities that are in the bounding set,
+    and no others (capabilities(7)).
+    """
+    prctl = ctypes.CDLL(None).prctl
+
+    def drop() -> None:
+        for capability in (1, 2):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
+            if prctl(24, capability, 0, 0, 0):  # PR_CAPBSET_DROP
+                raise OSError
+
+    if not is_root():
+        return lambda: None
+    try:
+        subprocess.run(["true"], preexec_fn=drop, check=True)
+    except subprocess.SubprocessError:
+        raise unittest.SkipTest("needs CAP_SETPCAP to take root's rights away") from None
+    return drop
 
 
 def signal_name(number: int) -> str:

@@ -27,9 +27,9 @@ def print_and_keep(
     if not _read_along(body, True, hook, args):
         # stderr is None, broken, or no ordinary stream
         only_keep(body, value, hook, *args)
-    elif type(value).__name__ not in body.text():
+    elif _type_name(value) not in body.text():
         # What the interpreter cannot print it dumps past sys.stderr (_PyObject_Dump).
-        body.add(type(value).__qualname__ + "\n")
+        body.add(_type_name(value) + "\n")
 
 
 def only_keep(body: "Body", value: "BaseException", hook: "Callable[..., Any]", *args: "Any") -> None:
@@ -52,7 +52,12 @@ def _format(body: "Body", value: "BaseException") -> None:
         for line in format_exception(type(value), value, value.__traceback__):
             body.add(line)
     except BaseException:  # no descriptor or memory left to import it
-        body.add(type(value).__qualname__ + "\n")
+        body.add(_type_name(value) + "\n")
+
+
+def _type_name(value: BaseException) -> str:
+    # type's own descriptor, which a metaclass cannot replace
+    return str(type.__dict__["__name__"].__get__(type(value)))
 
 
 class _Reader:
