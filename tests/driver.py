@@ -151,8 +151,14 @@ def split(stream: bytes) -> tuple[list[Report], bytes]:
 class CrashOutput:
     """A descriptor to pass, and all that comes out of the other end."""
 
-    def __init__(self, kind: str) -> None:
+    @classmethod
+    def slow(cls, kind: str) -> CrashOutput:
+        """Its reader takes 64 KiB each 50 ms."""
+        return cls(kind, pause=0.05)
+
+    def __init__(self, kind: str, pause: float = 0) -> None:
         self.kind = kind
+        self._pause = pause
         self._stack = contextlib.ExitStack()
         self._chunks: list[bytes] = []
         self._reader: threading.Thread | None = None
@@ -196,6 +202,8 @@ class CrashOutput:
             if not chunk:
                 return
             self._chunks.append(chunk)
+            if self._pause:
+                time.sleep(self._pause)
 
     def so_far(self) -> bytes:
         return b"".join(self._chunks)

@@ -59,10 +59,10 @@ def main_thread(
 def displaced(output: "CrashOutput", print_exception: "ExceptHook") -> None:
     """At exit: report what the interpreter showed to a hook that never called ours.
 
-    PyErr_PrintEx sets ``sys.last_value`` before it looks for ``sys.excepthook``,
-    whatever that is then.
+    PyErr_PrintEx stores the exception in ``sys`` before it looks for
+    ``sys.excepthook``, whatever that is then.
     """
-    value = getattr(sys, "last_value", None)
+    value = _last_exception()
     if value is None or not _is_crash(value, _is_outermost_in_main):
         return
     _remember(value)
@@ -76,6 +76,13 @@ def _remember(value: "BaseException") -> None:
     _reported = value
 
 
+def _last_exception() -> "BaseException | None":
+    # Programs that store the ones they handled rarely know the name of 3.12.
+    name = "last_exc" if sys.version_info >= (3, 12) else "last_value"
+    value: BaseException | None = getattr(sys, name, None)
+    return value
+
+
 def _is_crash(
     value: "BaseException | None", outermost: "Callable[[BaseException, TracebackType | None], bool]"
 ) -> bool:
@@ -85,7 +92,7 @@ def _is_crash(
     runners set ``sys.last_value`` for the ones they caught.
     """
     try:
-        if value is None or value is _reported or getattr(sys, "last_value", None) is not value:
+        if value is None or value is _reported or value is not _last_exception():
             return False
         if issubclass(type(value), _NOT_CRASHES):
             return False

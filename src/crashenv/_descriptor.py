@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 # Where ordinary opens, which take the lowest free number, do not land. The
 # lower ones are for a low RLIMIT_NOFILE.
 _HIGH_NUMBERS = (*range(1000, 1020), *range(200, 220), *range(50, 60))
+_EBADF = 9  # on every system; importing errno takes 0.05 ms
 _DEVICE_TTYS = 5  # major of /dev/tty, /dev/console, /dev/ptmx: opening makes another file
 
 
@@ -131,8 +132,9 @@ class PrivateCopy:
 def _check_writable(fd: int) -> None:
     try:
         os.write(fd, b"")  # has no effect but this error (write(2))
-    except OSError:
-        raise Unusable("is not open for writing") from None
+    except OSError as error:
+        if error.errno == _EBADF:
+            raise Unusable("is not open for writing") from None
 
 
 def _duplicate_high(fd: int) -> int:
