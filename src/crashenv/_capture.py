@@ -40,16 +40,16 @@ def only_keep(body: "Body", value: "BaseException", hook: "Callable[..., Any]", 
             return
     except BaseException:  # of a hostile exception, or of memory
         pass
-    _format(body, value)
-
-
-def _format(body: "Body", value: "BaseException") -> None:
-    """Without a stderr to read along."""
     body.clear()
-    try:
-        from traceback import format_exception
+    format_exception(body, value)
 
-        for line in format_exception(type(value), value, value.__traceback__):
+
+def format_exception(body: "Body", value: "BaseException") -> None:
+    """Without a stderr to read along."""
+    try:
+        import traceback
+
+        for line in traceback.format_exception(type(value), value, value.__traceback__):
             body.add(line)
     except BaseException:  # no descriptor or memory left to import it
         body.add(_type_name(value) + "\n")
@@ -150,28 +150,45 @@ _tees: "dict[int, _Tee]" = {}  # by id() of the stream
 
 def _read_along(body: "Body", echo: bool, hook: "Callable[..., Any]", args: "Any") -> bool:
     """Whether ``body`` is complete. An ``echo``ing hook is called in any case."""
-    reader = _Reader(body, echo)
-    ident = get_ident()
-    stream = tee = before = None
+    reading = Reading(body, echo)
     try:
-        stream = sys.stderr
-        with _guard:
-            tee = _tees.get(id(stream))
-            if tee is None:
-                tee = _tees[id(stream)] = _Tee(stream)
-            before = tee.add(ident, reader)
-        reader.failed = not tee.works
-    except BaseException:
-        reader.failed = True
-    try:
-        if echo or not reader.failed:
+        if echo or not reading.failed:
             hook(*args)
     finally:
-        if tee is not None:
+        reading.stop()
+    return bool(body) and not reading.failed
+
+
+class Reading:
+    """From now until ``stop``, ``body`` gets what this thread writes to sys.stderr."""
+
+    def __init__(self, body: "Body", echo: bool) -> None:
+        self._reader = _Reader(body, echo)
+        self._ident = get_ident()
+        self._tee: _Tee | None = None
+        self._before: _Reader | None = None
+        try:
+            stream = sys.stderr
             with _guard:
-                if tee.remove(ident, before):
-                    _tees.pop(id(stream), None)
-    return bool(body) and not reader.failed
+                self._key = id(stream)
+                tee = _tees.get(self._key)
+                if tee is None:
+                    tee = _tees[self._key] = _Tee(stream)
+                self._before = tee.add(self._ident, self._reader)
+            self._tee = tee
+            self._reader.failed = not tee.works
+        except BaseException:  # stderr is None, or no ordinary stream
+            self._reader.failed = True
+
+    @property
+    def failed(self) -> bool:
+        return self._reader.failed
+
+    def stop(self) -> None:
+        if self._tee is not None:
+            with _guard:
+                if self._tee.remove(self._ident, self._before):
+                    _tees.pop(self._key, None)
 
 
 def after_fork_in_child() -> None:

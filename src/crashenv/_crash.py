@@ -202,6 +202,33 @@ def _exit_now() -> None:
     os._exit(1)
 
 
+# --- multiprocessing
+
+
+class Worker:
+    """An exception that multiprocessing is about to print for the worker ``name``."""
+
+    def __init__(self, output: "CrashOutput", name: str) -> None:
+        self._output = output
+        self._name = name
+        self._value = sys.exc_info()[1]
+        self._body = Body(output.limit)
+        # Before it looks the name up, it has taken hold of sys.stderr.write.
+        self._body.add("Process %s:\n" % name)
+        self._reading = _capture.Reading(self._body, True)
+
+    def report(self) -> None:
+        """After ``_bootstrap`` has printed it."""
+        self._reading.stop()
+        if self._value is None or isinstance(self._value, _NOT_CRASHES):
+            return
+        if self._reading.failed:
+            self._body.clear()
+            self._body.add("Process %s:\n" % self._name)
+            _capture.format_exception(self._body, self._value)
+        _report(self._output, "process", _current_thread_name(), self._body)
+
+
 # --- reporting
 
 

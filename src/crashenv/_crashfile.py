@@ -56,7 +56,8 @@ def _original_argv() -> "list[str]":
         return [os.fsdecode(arg) for arg in file.read().split(b"\0")[:-1]]
 
 
-def _open_path(path: str) -> int:
+def open_file(path: str) -> int:
+    """Open for appending, create with mode 0600; raises Unusable or OSError."""
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
     for name in ("O_CLOEXEC", "O_NONBLOCK", "O_NOCTTY", "O_NOINHERIT", "O_BINARY"):
         flags |= getattr(os, name, 0)

@@ -31,7 +31,7 @@ def install(new_output: "CrashOutput | None") -> None:
         _installed = True
         _install_excepthook()
         _install_unraisablehook()
-        _when_imported("threading")
+        _await_modules()
 
 
 def crash_side() -> "ModuleType | None":
@@ -86,31 +86,49 @@ def _install_unraisablehook() -> None:
 
 # --- modules that the program may import later, or never
 
+_awaited = {"threading", "multiprocessing.process", "multiprocessing.util"}
+
+
+def _await_modules() -> None:
+    for name in sorted(_awaited & sys.modules.keys()):
+        _patch(sys.modules[name])
+    if _awaited:
+        sys.meta_path.insert(0, _Finder())  # type: ignore[arg-type]
+
+
+def _patch(module: "ModuleType") -> None:
+    """Nothing is to be reported from a module that is not the one that we know."""
+    _awaited.discard(module.__name__)
+    try:
+        from crashenv import _patches
+
+        getattr(_patches, module.__name__.replace(".", "_"))(module)
+    except BaseException:
+        pass
+
 
 class _Finder:
-    """The entry of ``sys.meta_path`` that sees a module arrive, and then goes."""
+    """The entry of ``sys.meta_path`` that sees the awaited modules arrive, then goes."""
 
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._searching = False
+    _searching = False
 
     def find_spec(self, name: str, path: "Any" = None, target: "Any" = None) -> "Any":
-        if name != self._name or self._searching:
+        if name not in _awaited or self._searching:
             return None
         self._searching = True  # another finder like this one may search for itself
         try:
-            spec = self._find(path, target)
+            spec = self._find(name, path, target)
         finally:
             self._searching = False
         if spec is not None and spec.loader is not None:
             spec.loader = _Loader(spec.loader, self)
         return spec
 
-    def _find(self, path: "Any", target: "Any") -> "Any":
+    def _find(self, name: str, path: "Any", target: "Any") -> "Any":
         for finder in sys.meta_path:
             find = getattr(finder, "find_spec", None)
             if find is not None and finder is not self:
-                spec = find(self._name, path, target)
+                spec = find(name, path, target)
                 if spec is not None:
                     return spec
         return None
@@ -119,7 +137,7 @@ class _Finder:
 class _Loader:
     """Loads with the module's own loader, then patches the module."""
 
-    def __init__(self, loader: "Any", finder: "_Finder") -> None:
+    def __init__(self, loader: "Any", finder: _Finder) -> None:
         self._loader = loader
         self._finder = finder
 
@@ -132,22 +150,6 @@ class _Loader:
     def exec_module(self, module: "Any") -> None:
         module.__spec__.loader = module.__loader__ = self._loader
         self._loader.exec_module(module)
-        try:
-            sys.meta_path.remove(self._finder)  # type: ignore[arg-type]
-            _patch(module)
-        except BaseException:  # not the module that we know: nothing to report from it
-            pass
-
-
-def _when_imported(name: str) -> None:
-    module = sys.modules.get(name)
-    if module is None:
-        sys.meta_path.insert(0, _Finder(name))  # type: ignore[arg-type]
-    else:
         _patch(module)
-
-
-def _patch(module: "ModuleType") -> None:
-    from crashenv import _patches
-
-    getattr(_patches, module.__name__)(module)
+        if not _awaited and self._finder in sys.meta_path:
+            sys.meta_path.remove(self._finder)  # type: ignore[arg-type]

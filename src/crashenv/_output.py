@@ -7,7 +7,7 @@ import sys
 import _signal
 
 from crashenv import _hooks, _load
-from crashenv._descriptor import PrivateCopy, Unusable
+from crashenv._descriptor import PrivateCopy, Unusable, is_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,6 +58,13 @@ class CrashOutput:
 
             _writer.write(self._copy, report, self._timeout)
             self.watch_signals()
+
+    def passed_descriptor(self) -> "int | None":
+        """The descriptor that a descendant needs, if it still is the crash output."""
+        copy = self._copy
+        if copy is not None and copy.source is not None and is_file(copy.source, copy.identity):
+            return copy.source
+        return None
 
     def watch_signals(self) -> None:
         """Point faulthandler at the private copy, wherever that is now."""

@@ -1,5 +1,7 @@
 """What is changed in a module of the standard library, once the program has imported it."""
 
+import sys
+
 from crashenv import _hooks
 
 TYPE_CHECKING = False
@@ -47,3 +49,52 @@ class _InvokeExceptHook:
             invoke(crashed)
         else:
             crash.thread(_hooks.output, self._module, self._genuine, invoke, crashed)
+
+
+def multiprocessing_process(module: "ModuleType") -> None:
+    """``BaseProcess._bootstrap`` prints a worker's exception itself, and asks no hook.
+
+    What it does first, on every version, is to look up ``self.name`` for the
+    line "Process ...:", while the exception is being handled. That is where
+    keeping what it prints begins; it ends with ``_bootstrap``.
+    """
+    process = module.BaseProcess
+    original, name = process._bootstrap, process.name
+    crashes: dict[Any, Any] = {}
+
+    def get_name(self: "Any") -> "Any":
+        if sys._getframe(1).f_code is original.__code__ and self not in crashes:
+            crash = _hooks.crash_side()
+            if crash is not None:
+                crashes[self] = crash.Worker(_hooks.output, name.fget(self))
+        return name.fget(self)
+
+    def bootstrap(self: "Any", *args: "Any", **kwargs: "Any") -> "Any":
+        try:
+            return original(self, *args, **kwargs)
+        finally:
+            crash = crashes.pop(self, None)
+            if crash is not None:
+                crash.report()
+            if _hooks.output is not None:
+                _hooks.output.at_exit()  # a forked worker leaves by os._exit
+
+    process.name = property(get_name, name.fset, name.fdel, name.__doc__)
+    process._bootstrap = bootstrap
+
+
+def multiprocessing_util(module: "ModuleType") -> None:
+    """``spawnv_passfds`` starts spawned workers and the forkserver, and closes all else.
+
+    The resource tracker is started by it as well, but runs nothing of the
+    program's, and would keep the reader from seeing the end of the file.
+    """
+    original = module.spawnv_passfds
+
+    def spawnv_passfds(path: "Any", args: "Any", passfds: "Any") -> "Any":
+        source = None if _hooks.output is None else _hooks.output.passed_descriptor()
+        if source is not None and not any("resource_tracker" in str(arg) for arg in args):
+            passfds = {source, *passfds}
+        return original(path, args, passfds)
+
+    module.spawnv_passfds = spawnv_passfds
