@@ -50,7 +50,7 @@ def _descriptor_of(file: "Any") -> int:
     fd = file.fileno() if hasattr(file, "fileno") else file
     if isinstance(fd, bool) or not isinstance(fd, int):
         raise TypeError("file must have a fileno(), be a descriptor number or None")
-    return fd
+    return int(fd)
 
 
 def _number(name: str, value: "Any", types: "tuple[type, ...]", least: int) -> "Any":

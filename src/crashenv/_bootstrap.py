@@ -3,11 +3,9 @@
 Silent where there is nothing to do, one line on stderr where the setting is wrong.
 """
 
+import _thread
 import os
 import sys
-
-import _signal
-import _thread
 
 from crashenv import _output
 from crashenv._descriptor import Unusable, identity, is_file
@@ -15,7 +13,11 @@ from crashenv._settings import VARIABLE, Problem, number, parse, replaced
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal as _signal
+
     from crashenv._settings import Settings
+else:
+    import _signal
 
 _FIRST_PASSED = 3  # SD_LISTEN_FDS_START, sd_listen_fds(3)
 
@@ -43,7 +45,7 @@ def activate() -> None:
     except (Unusable, Problem, OSError) as error:
         if settings.identity is not None:
             return
-        why = os.strerror(error.errno) if isinstance(error, OSError) else str(error)
+        why = os.strerror(error.errno or 0) if isinstance(error, OSError) else str(error)
         problems.append((_item(settings), why))
         text = replaced(text, key, None)
         settings.fd = settings.path = None

@@ -32,7 +32,9 @@ def print_and_keep(
         body.add(_type_name(value) + "\n")
 
 
-def only_keep(body: "Body", value: "BaseException", hook: "Callable[..., Any]", *args: "Any") -> None:
+def only_keep(
+    body: "Body", value: "BaseException", hook: "Callable[..., Any]", *args: "Any"
+) -> None:
     """Keep in ``body`` what ``hook`` would write to stderr, which gets nothing."""
     try:
         body.clear()
@@ -57,7 +59,7 @@ def format_exception(body: "Body", value: "BaseException") -> None:
 
 def _type_name(value: BaseException) -> str:
     # type's own descriptor, which a metaclass cannot replace
-    return str(type.__dict__["__name__"].__get__(type(value)))
+    return str(vars(type)["__name__"].__get__(type(value)))
 
 
 class _Reader:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from crashenv._output import CrashOutput
 
     ExceptHook = Callable[[type[BaseException], BaseException, TracebackType | None], Any]
+    Judge = Callable[[BaseException, TracebackType | None], bool]
 
 # The exceptions that end a program or a thread on purpose.
 _NOT_CRASHES = (SystemExit, KeyboardInterrupt)
@@ -83,9 +84,7 @@ def _last_exception() -> "BaseException | None":
     return value
 
 
-def _is_crash(
-    value: "BaseException | None", outermost: "Callable[[BaseException, TracebackType | None], bool]"
-) -> bool:
+def _is_crash(value: "BaseException | None", outermost: "Judge") -> bool:
     """Whether the interpreter itself found nothing that handles ``value``.
 
     Anyone may call a hook to print an exception, and debuggers, shells and test

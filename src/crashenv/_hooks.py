@@ -9,7 +9,6 @@ from crashenv import _load
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from types import ModuleType, TracebackType
     from typing import Any
 
@@ -93,7 +92,7 @@ def _await_modules() -> None:
     for name in sorted(_awaited & sys.modules.keys()):
         _patch(sys.modules[name])
     if _awaited:
-        sys.meta_path.insert(0, _Finder())  # type: ignore[arg-type]
+        sys.meta_path.insert(0, _Finder())
 
 
 def _patch(module: "ModuleType") -> None:
@@ -152,4 +151,4 @@ class _Loader:
         self._loader.exec_module(module)
         _patch(module)
         if not _awaited and self._finder in sys.meta_path:
-            sys.meta_path.remove(self._finder)  # type: ignore[arg-type]
+            sys.meta_path.remove(self._finder)

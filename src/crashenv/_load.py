@@ -73,7 +73,7 @@ def _cached(name: str) -> bytes:
     """The module's .pyc file; raises ValueError if it is not that of the source."""
     from _frozen_importlib_external import MAGIC_NUMBER
 
-    fd = os.open(_beside(__spec__.cached, name), os.O_RDONLY | os.O_CLOEXEC)
+    fd = os.open(_beside(__spec__.cached or "", name), os.O_RDONLY | os.O_CLOEXEC)
     try:
         data = os.read(fd, os.fstat(fd).st_size)
     finally:
@@ -112,6 +112,6 @@ def after_fork_in_child() -> None:
     global _lock
     _lock = allocate_lock()
     for name in CRASH_SIDE:
-        module = sys.modules.get(_PACKAGE + name)
-        if hasattr(module, "after_fork_in_child"):
-            module.after_fork_in_child()
+        reset = getattr(sys.modules.get(_PACKAGE + name), "after_fork_in_child", None)
+        if reset is not None:
+            reset()

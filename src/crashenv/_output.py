@@ -2,16 +2,17 @@
 
 import atexit
 import os
-import sys
-
-import _signal
 
 from crashenv import _hooks, _load
-from crashenv._descriptor import PrivateCopy, Unusable, is_file
+from crashenv._descriptor import PrivateCopy, is_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal as _signal
+
     from crashenv._settings import Settings
+else:
+    import _signal
 
 # Signals whose default action dumps core and that faulthandler.enable() leaves out (signal(7)).
 _CORE_SIGNALS = ("SIGQUIT", "SIGSYS", "SIGTRAP", "SIGXCPU")

@@ -83,7 +83,7 @@ def multiprocessing_process(module: "ModuleType") -> None:
     process._bootstrap = bootstrap
 
 
-def multiprocessing_util(module: "ModuleType") -> None:
+def multiprocessing_util(module: "Any") -> None:
     """``spawnv_passfds`` starts spawned workers and the forkserver, and closes all else.
 
     The resource tracker is started by it as well, but runs nothing of the

@@ -4,11 +4,12 @@ Pure: looks at nothing but its argument and the names of the signals, and
 imports nothing that a starting interpreter has not loaded already.
 """
 
-import _signal
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal as _signal
     from collections.abc import Iterable
+else:
+    import _signal
 
 VARIABLE = "PYDEBUG"
 DEFAULT_TIMEOUT = 5.0
@@ -57,7 +58,7 @@ class Settings:
         self.signal = 0
 
     def has_output(self) -> bool:
-        return not (self.fd is self.listen_name is self.path is None)
+        return self.fd is not None or bool(self.listen_name or self.path)
 
 
 class Problem(Exception):
@@ -74,14 +75,14 @@ def parse(text: str) -> "tuple[Settings, list[tuple[str, str]]]":
         key = key.rstrip()
         items.pop(key, None)  # the last of a repeated key counts, and so does its place
         items[key] = value.lstrip() if equals else None
-    for key, value in items.items():
-        item = key if value is None else key + "=" + value
+    for key, given in items.items():
         try:
-            if value is None and key in _SETTERS:
+            if given is None and key in _SETTERS:
                 raise Problem("has no value")
-            _SETTERS.get(key, _unknown)(settings, value or "")
+            _SETTERS.get(key, _unknown)(settings, given or "")
         except Problem as problem:
-            problems.append((item, str(problem)))
+            told = key if given is None else key + "=" + given
+            problems.append((told, str(problem)))
     _later_output_wins(settings, items, problems)
     return settings, problems
 
@@ -154,7 +155,7 @@ def _choice(value: str, choices: "tuple[str, ...]") -> str:
 
 
 def _crashtimeout(settings: "Settings", value: str) -> None:
-    whole, point, part = value.partition(".")
+    whole, _, part = value.partition(".")
     try:
         number(whole or "0", 9)
         number(part or "0")

@@ -8,13 +8,14 @@ import os
 from _thread import allocate_lock
 from time import monotonic, sleep
 
-import _signal
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import select
+    import signal as _signal
 
     from crashenv._descriptor import PrivateCopy
+else:
+    import _signal
 
 _PIPE_BUF = 4096  # what a pipe takes at once when poll says that it is ready (pipe(7))
 _CHUNK = 1 << 16
@@ -132,7 +133,7 @@ class _SignalsHeld:
         try:
             signals = {getattr(_signal, name) for name in self._NAMES}
             self._ours = signals - set(_signal.sigpending())
-            self._mask = _signal.pthread_sigmask(_signal.SIG_BLOCK, signals)  # type: ignore[assignment]
+            self._mask = _signal.pthread_sigmask(_signal.SIG_BLOCK, signals)
         except (AttributeError, OSError):  # Windows
             pass
 
