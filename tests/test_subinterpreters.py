@@ -23,8 +23,8 @@ t.join()
 PROGRAM = """
 import {module} as interpreters, sys, textwrap
 def run(source):
-    # An isolated one of 3.9 has no threads.
-    inner = interpreters.create(**({'isolated': False} if sys.version_info < (3, 10) else {}))
+    # Up to 3.11 an isolated one has no threads.
+    inner = interpreters.create(**(dict(isolated=False) if sys.version_info < (3, 12) else dict()))
     run = getattr(interpreters, 'exec', None) or interpreters.run_string
     try:
         return run(inner, source)

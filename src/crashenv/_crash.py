@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 # The exceptions that end a program or a thread on purpose.
 _NOT_CRASHES = (SystemExit, KeyboardInterrupt)
-_PROMPTS = ("<stdin>", "<console>", "<python-input")
+_PROMPTS = ("<stdin", "<console", "<python-input")  # some number their lines
 # The modules whose frames an uncaught exception in the main thread starts in.
 _OUTERMOST = ("__main__", "runpy")
 _MOST_FRAMES = 100  # of a thread, as in faulthandler's dumps
