@@ -61,7 +61,7 @@ class PrivateCopy:
             own = self._open_source(self.source)
         try:
             self.identity = identity(os.fstat(own))
-            self.fd = _duplicate_high(own)
+            self.fd = duplicate_high(own)
         finally:
             if own != self.source:
                 os.close(own)
@@ -137,7 +137,8 @@ def _check_writable(fd: int) -> None:
             raise Unusable("is not open for writing") from None
 
 
-def _duplicate_high(fd: int) -> int:
+def duplicate_high(fd: int) -> int:
+    """A close-on-exec copy at a number where ordinary opens do not land."""
     for number in _HIGH_NUMBERS:
         if not _is_open(number):
             try:

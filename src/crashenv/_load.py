@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 # In the order in which they need each other.
-START_SIDE = ("_settings", "_descriptor", "_hooks", "_output", "_bootstrap")
+START_SIDE = ("_settings", "_descriptor", "_hooks", "_faults", "_output", "_bootstrap")
 CRASH_SIDE = ("_wire", "_writer", "_capture", "_crash")
 
 _PACKAGE = "crashenv."

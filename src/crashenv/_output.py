@@ -3,19 +3,12 @@
 import atexit
 import os
 
-from crashenv import _hooks, _load
+from crashenv import _faults, _hooks, _load
 from crashenv._descriptor import PrivateCopy, is_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import signal as _signal
-
     from crashenv._settings import Settings
-else:
-    import _signal
-
-# Signals whose default action dumps core and that faulthandler.enable() leaves out (signal(7)).
-_CORE_SIGNALS = ("SIGQUIT", "SIGSYS", "SIGTRAP", "SIGXCPU")
 
 _current: "CrashOutput | None" = None
 _exit_registered = False
@@ -71,7 +64,7 @@ class CrashOutput:
         """Point faulthandler at the private copy, wherever that is now."""
         if self._copy is not None and self._copy.fd != self._watched:
             self._watched = self._copy.fd
-            _watch_signals(self._watched, self._signal)
+            _faults.watch(self._watched, self._signal)
 
     def after_fork_in_child(self) -> None:
         if self._is_of_this_process() and self._copy is not None:
@@ -87,7 +80,7 @@ class CrashOutput:
 
     def close(self) -> None:
         if self._watched >= 0:
-            _stop_watching_signals(self._signal)
+            _faults.unwatch(self._signal)
         if self._copy is not None:
             self._copy.close()
 
@@ -147,35 +140,3 @@ def _after_fork_in_child() -> None:
             _current.after_fork_in_child()
     except BaseException:  # would be printed as an ignored exception
         pass
-
-
-# --- faulthandler: native dumps
-
-
-def _watch_signals(fd: int, extra: int) -> None:
-    try:
-        import faulthandler
-
-        if fd < 0:
-            return
-        faulthandler.enable(fd, all_threads=True)
-        for name in _CORE_SIGNALS:
-            signum = getattr(_signal, name, None)
-            if signum is not None and _signal.getsignal(signum) == _signal.SIG_DFL:
-                # chain: the default action follows, so the killing signal stays the same.
-                faulthandler.register(signum, fd, all_threads=True, chain=True)
-        if extra:
-            faulthandler.register(extra, fd, all_threads=True, chain=False)
-    except (ImportError, AttributeError, OSError, RuntimeError, ValueError):
-        pass  # Windows has no register(); some builds have no faulthandler
-
-
-def _stop_watching_signals(extra: int) -> None:
-    import faulthandler
-
-    faulthandler.disable()
-    for name in _CORE_SIGNALS:
-        if hasattr(_signal, name) and hasattr(faulthandler, "unregister"):
-            faulthandler.unregister(getattr(_signal, name))
-    if extra:
-        faulthandler.unregister(extra)
