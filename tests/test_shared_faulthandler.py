@@ -153,7 +153,7 @@ class Relay(ProgramTest):
             assert process.stderr is not None
             process.stdout.readline()
             (relay,) = wait_until(lambda: set(relays()) - before, "the relay")
-            self.assertNotEqual(os.getsid(relay), process.pid)
+            wait_until(lambda: os.getsid(relay) != process.pid, "a session of its own")
             wait_until(lambda: os.readlink("/proc/%d/cwd" % relay) == "/", "the root folder")
             wait_until(
                 lambda: {os.path.basename(f) for f in os.listdir("/proc/%d/fd" % relay)}

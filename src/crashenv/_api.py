@@ -1,6 +1,6 @@
 """``set_crash_output``: the same core, for a program that asks for it itself."""
 
-from crashenv import _settings
+from crashenv import _faults, _settings
 from crashenv._descriptor import Unusable
 from crashenv._output import CrashOutput, replace
 
@@ -40,10 +40,15 @@ def set_crash_output(
     settings.timeout = float(_number("timeout", timeout, (int, float), 0))
     settings.limit = _number("limit", limit, (int,), _settings.LEAST_LIMIT)
     try:
-        settings.signal = 0 if signal is None else _settings.signal_number(signal)
-        replace(CrashOutput(settings, _descriptor_of(file), None))
-    except (Unusable, _settings.Problem) as error:
+        if signal is not None:
+            if not isinstance(signal, str):
+                raise TypeError("signal must be a signal's name")
+            settings.signal = _settings.signal_number(signal)
+        output = CrashOutput(settings, _descriptor_of(file), None)
+    except (OverflowError, Unusable, _settings.Problem) as error:
         raise ValueError(str(error)) from None
+    _faults.leave_caught_signals()
+    replace(output)
 
 
 def _descriptor_of(file: "Any") -> int:

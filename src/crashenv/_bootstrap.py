@@ -3,7 +3,6 @@
 Silent where there is nothing to do, one line on stderr where the setting is wrong.
 """
 
-import _thread
 import os
 import sys
 
@@ -13,11 +12,7 @@ from crashenv._settings import VARIABLE, Problem, number, parse, replaced
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import signal as _signal
-
     from crashenv._settings import Settings
-else:
-    import _signal
 
 _FIRST_PASSED = 3  # SD_LISTEN_FDS_START, sd_listen_fds(3)
 
@@ -62,7 +57,7 @@ def activate() -> None:
 
 def _adopt(settings: "Settings") -> "str | None":
     """Install the crash output; return what a descendant is to read, None if there is none."""
-    output_type = _output.CrashOutput if _in_main_interpreter() else _output.BorrowedOutput
+    output_type = _output.CrashOutput if _output.IN_MAIN_INTERPRETER else _output.BorrowedOutput
     if settings.path is not None:
         from crashenv._crashfile import expand
 
@@ -103,17 +98,6 @@ def _is_elevated() -> bool:
     if not hasattr(os, "geteuid"):
         return False
     return os.getuid() != os.geteuid() or os.getgid() != os.getegid()
-
-
-def _in_main_interpreter() -> bool:
-    if hasattr(_thread, "_is_main_interpreter"):  # 3.12 and later
-        return bool(_thread._is_main_interpreter())
-    try:
-        _signal.signal(0, _signal.SIG_DFL)
-    except ValueError as error:
-        # Elsewhere "signal only works in main thread of the main interpreter" comes first.
-        return "main" not in str(error)
-    return True
 
 
 def _rewrite(text: str) -> None:

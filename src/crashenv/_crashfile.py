@@ -46,7 +46,7 @@ def _program_name() -> str:
         # The arguments that follow the module are sys.argv[1:]
         name = _original_argv()[-len(argv) :][:1]
         return name[0].rpartition("-m")[2] if name and name[0].startswith("-") else "".join(name)
-    return "" if argv[0] == "-c" else os.path.basename(argv[0])
+    return "" if argv[0] == "-c" else os.path.basename(argv[0].rstrip("/"))
 
 
 def _original_argv() -> "list[str]":

@@ -22,6 +22,9 @@ _faulthandler: "Any" = None
 _ours = -1
 _relay = -1
 _asked: "tuple[Any, dict[str, Any]] | None" = None
+# The signals that register() was called for, by us and by the program.
+_registered: "set[int]" = set()
+_of_program: "set[int]" = set()
 
 
 def watch(fd: int, extra: int) -> None:
@@ -38,27 +41,43 @@ def watch(fd: int, extra: int) -> None:
         _ours = fd
         _point()
         for name in _CORE_SIGNALS:
-            signum = getattr(_signal, name, None)
-            if signum is not None and _signal.getsignal(signum) == _signal.SIG_DFL:
+            signum = getattr(_signal, name, 0)
+            if signum and signum != extra and _is_free(signum):
                 # chain: the default action follows, so the killing signal stays the same.
-                faulthandler.register(signum, fd, all_threads=True, chain=True)
+                _faulthandler.register(signum, fd, all_threads=True, chain=True)
+                _registered.add(signum)
         if extra:
-            faulthandler.register(extra, fd, all_threads=True, chain=False)
+            _faulthandler.register(extra, fd, all_threads=True, chain=False)
+            _registered.add(extra)
     except (ImportError, AttributeError, OSError, RuntimeError, ValueError):
         pass  # Windows has no register(); some builds have no faulthandler
 
 
-def unwatch(extra: int) -> None:
+def _is_free(signum: int) -> bool:
+    return signum not in _of_program and _signal.getsignal(signum) == _signal.SIG_DFL
+
+
+def leave_caught_signals() -> None:
+    """Leave the signals that something in C handles by now, which getsignal() cannot tell."""
+    try:
+        with open("/proc/self/status") as status:
+            caught = next(line for line in status if line.startswith("SigCgt:"))
+    except (OSError, StopIteration):
+        return
+    mask = int(caught.split()[1], 16)  # bit 0 is signal 1 (proc(5))
+    _of_program.update({n for n in range(1, 65) if mask >> (n - 1) & 1} - _registered)
+
+
+def unwatch() -> None:
     global _ours
     if _faulthandler is None:
         return
     _ours = -1
     _point()
-    for name in _CORE_SIGNALS:
-        if hasattr(_signal, name) and hasattr(_faulthandler, "unregister"):
-            _faulthandler.unregister(getattr(_signal, name))
-    if extra:
-        _faulthandler.unregister(extra)
+    for signum in _registered:
+        if _is_free(signum):  # or unregister() would take the program's handler away
+            _faulthandler.unregister(signum)
+    _registered.clear()
 
 
 def _share(module: "ModuleType") -> None:
@@ -68,8 +87,9 @@ def _share(module: "ModuleType") -> None:
         _asked = sys.stderr, {}
     _faulthandler = type(sys)("faulthandler")
     vars(_faulthandler).update(vars(module))
-    for function in (enable, disable, is_enabled):
-        setattr(module, function.__name__, function)
+    for function in (enable, disable, is_enabled, register, unregister):
+        if hasattr(module, function.__name__):
+            setattr(module, function.__name__, function)
 
 
 def enable(file: "Any" = None, *args: "Any", **kwargs: "Any") -> None:
@@ -93,6 +113,19 @@ def disable() -> bool:
 
 def is_enabled() -> bool:
     return _asked is not None
+
+
+def register(signum: int, *args: "Any", **kwargs: "Any") -> None:
+    _faulthandler.register(signum, *args, **kwargs)
+    _of_program.add(signum)
+
+
+def unregister(signum: int) -> bool:
+    if signum in _registered and signum not in _of_program:
+        return False
+    _of_program.discard(signum)
+    was_registered: bool = _faulthandler.unregister(signum)
+    return was_registered
 
 
 def _point() -> None:

@@ -1,17 +1,40 @@
 """The crash output of this process, and what feeds it."""
 
+import _thread
 import atexit
 import os
+import sys
 
 from crashenv import _faults, _hooks, _load
 from crashenv._descriptor import PrivateCopy, is_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal as _signal
+
     from crashenv._settings import Settings
+else:
+    import _signal
 
 _current: "CrashOutput | None" = None
 _exit_registered = False
+
+
+def _is_main_interpreter() -> bool:
+    if hasattr(_thread, "_is_main_interpreter"):  # 3.12 and later
+        return bool(_thread._is_main_interpreter())
+    try:
+        _signal.signal(0, _signal.SIG_DFL)
+    except ValueError as error:
+        # "signal number out of range", unless "signal only works in main thread
+        # of the main interpreter" comes first.
+        if "main interpreter" not in str(error):
+            return True
+    threading = sys.modules.get("threading")
+    return threading is not None and threading.main_thread().ident != _thread.get_ident()
+
+
+IN_MAIN_INTERPRETER = _is_main_interpreter()
 
 
 class CrashOutput:
@@ -62,7 +85,9 @@ class CrashOutput:
 
     def watch_signals(self) -> None:
         """Point faulthandler at the private copy, wherever that is now."""
-        if self._copy is not None and self._copy.fd != self._watched:
+        if self._copy is None or not IN_MAIN_INTERPRETER:
+            return  # elsewhere faulthandler would point at an interpreter that goes away
+        if self._copy.fd != self._watched:
             self._watched = self._copy.fd
             _faults.watch(self._watched, self._signal)
 
@@ -80,7 +105,7 @@ class CrashOutput:
 
     def close(self) -> None:
         if self._watched >= 0:
-            _faults.unwatch(self._signal)
+            _faults.unwatch()
         if self._copy is not None:
             self._copy.close()
 
@@ -89,8 +114,7 @@ class BorrowedOutput(CrashOutput):
     """The crash output of a sub-interpreter, which is the process's.
 
     It holds no descriptor between reports, because sub-interpreters come and go
-    by the thousand, and leaves faulthandler alone: enabling it there would
-    point the process at an interpreter that goes away.
+    by the thousand.
     """
 
     def _open(self) -> None:

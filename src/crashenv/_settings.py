@@ -121,7 +121,7 @@ def _crashfd(settings: "Settings", value: str) -> None:
         fd, *identity = map(number, parts)
     except Problem:
         raise Problem("is not N, N:DEV:INO or @NAME") from None
-    if fd > 0x7FFFFFFF:  # a descriptor is a C int
+    if fd > 0x7FFFFFFF:  # a C int
         raise Problem("is not a descriptor number")
     settings.fd = fd
     if identity:

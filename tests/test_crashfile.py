@@ -1,0 +1,367 @@
+"""crashfile: a crash output that the process opens itself, by its path."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import sys
+import time
+from pathlib import Path
+
+from tests.driver import ProgramTest, Report, Result, environment, run, split
+
+# Two crashes of a thread, with something between them.
+TWICE = """
+import os, threading
+def crash(text):
+    def work(): raise ValueError(text)
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+crash('first')
+{between}
+crash('second')
+"""
+ROTATE = "if os.path.exists('crash.log'): os.rename('crash.log', 'crash.log.1')"
+PID_FILE = r"crash-\d+\.log$"
+
+
+class CrashfileTest(ProgramTest):
+    def setUp(self) -> None:
+        super().setUp()
+        self.log = self.folder / "crash.log"
+
+    def run_here(self, program: str | list[str], path: str | Path = "", settings: str = "") -> Result:
+        """Run with ``crashfile=path``; the ending is as without, but in stderr's /dev/stderr."""
+        return self.run_both(
+            program, settings, pydebug="crashfile=%s" % (path or self.log), cwd=self.folder
+        )
+
+    def reports(self, path: Path | None = None) -> list[Report]:
+        reports, outside = split((path or self.log).read_bytes())
+        self.assertEqual(outside, b"")
+        return reports
+
+    def names(self) -> list[str]:
+        return sorted(path.name for path in self.folder.iterdir())
+
+    def expanded(self, template: str, program: str | list[str] = "pass") -> str:
+        """The name of the one file that ``template`` made, in a folder of its own."""
+        folder = self.folder / "logs"
+        folder.mkdir(exist_ok=True)
+        self.run_here(program, folder / template)
+        (path,) = folder.iterdir()
+        path.unlink()
+        return path.name
+
+
+class Opened(CrashfileTest):
+    def test_gets_the_report(self) -> None:
+        result = self.run_here("1/0")
+        (report,) = self.reports()
+        self.assertEqual(report.body.encode(), result.stderr)
+
+    def test_gets_the_dump(self) -> None:
+        self.run_here("import os; os.abort()")
+        self.assertIn("most recent call first", self.log.read_text())
+
+    def test_is_made_at_the_start_for_its_owner_alone(self) -> None:
+        self.run_both("pass", pydebug="crashfile=%s" % self.log, preexec_fn=lambda: os.umask(0))
+        self.assertEqual(stat.S_IMODE(self.log.stat().st_mode), 0o600)
+        self.assertEqual(self.log.read_bytes(), b"")
+
+    def test_is_there_when_the_program_begins(self) -> None:
+        result = self.run_with("import os; print(os.listdir())", pydebug="crashfile=crash.log", cwd=self.folder)
+        self.assertEqual(result.stdout, b"['crash.log']\n")
+
+    def test_is_appended_to_and_keeps_its_mode(self) -> None:
+        self.log.write_bytes(b"from before\n")
+        self.log.chmod(0o640)
+        self.run_here("1/0")
+        self.assertRegex(self.log.read_text(), r"^from before\ncrashenv: report ")
+        self.assertEqual(stat.S_IMODE(self.log.stat().st_mode), 0o640)
+
+    def test_path_with_spaces_and_other_scripts(self) -> None:
+        for name in ("a b", "gr\u00fc\u00df", "a=b:c", "%%s"):
+            self.run_here("1/0", self.folder / name)
+            self.assertEqual(len(self.reports(self.folder / name.replace("%%", "%"))), 1)
+
+    def test_children_do_not_get_its_descriptor(self) -> None:
+        program = "import os; os.system('ls /proc/self/fd | wc -l')"
+        result = run(program, env=environment(PYDEBUG="crashfile=%s" % self.log))
+        self.assertEqual(result.stdout, run(program).stdout)
+
+
+class RelativePath(CrashfileTest):
+    def test_means_the_same_file_after_chdir(self) -> None:
+        self.run_here("import os; os.chdir('/'); 1/0", "crash.log")
+        self.assertEqual(len(self.reports()), 1)
+
+    def test_means_the_same_file_in_a_child_elsewhere(self) -> None:
+        program = "import subprocess, sys; subprocess.run([sys.executable, '-c', '1/0'], cwd='/tmp')"
+        self.run_here(program, "crash.log")
+        self.assertEqual(len(self.reports()), 1)
+
+    def test_means_the_same_file_when_opened_anew(self) -> None:
+        program = TWICE.format(between="os.chdir('/'); os.closerange(3, 4096)")
+        self.run_here(program, "crash.log")
+        self.assertEqual(len(self.reports()), 2)
+
+    def test_folder_with_percent_signs(self) -> None:
+        folder = self.folder / "100%d %p"
+        folder.mkdir()
+        program = "import subprocess, sys; subprocess.run([sys.executable, '-c', '1/0'], cwd='/')"
+        self.run_both(program, pydebug="crashfile=crash.log", cwd=folder)
+        self.assertEqual(len(self.reports(folder / "crash.log")), 1)
+
+    def test_folder_with_a_comma(self) -> None:
+        # Which the variable cannot carry: a child has to be started there as well.
+        folder = self.folder / "a,b"
+        folder.mkdir()
+        program = "import subprocess, sys; subprocess.run([sys.executable, '-c', '1/0']); 1/0"
+        self.run_both(program, pydebug="crashfile=crash.log", cwd=folder)
+        self.assertEqual(len(self.reports(folder / "crash.log")), 2)
+
+
+class Descendants(CrashfileTest):
+    def check_two_processes(self, program: str) -> None:
+        self.run_here(program)
+        first, second = self.reports()
+        self.assertNotEqual(first.fields["pid"], second.fields["pid"])
+
+    def test_forked_child(self) -> None:
+        self.check_two_processes("import os\npid = os.fork()\nif pid: os.waitpid(pid, 0)\n1/0")
+
+    def test_python_child(self) -> None:
+        self.check_two_processes(
+            "import subprocess, sys; subprocess.run([sys.executable, '-c', '1/0']); 1/0"
+        )
+
+    def test_exec(self) -> None:
+        self.run_here("import os, sys; os.execv(sys.executable, [sys.executable, '-c', '1/0'])")
+        self.assertEqual(len(self.reports()), 1)
+
+    def test_start_time_and_program_are_those_of_the_first(self) -> None:
+        self.write("child.py", "1/0")
+        source = "import subprocess, sys; subprocess.run([sys.executable, 'child.py']); 1/0"
+        name = self.expanded("%e-%t", [self.write("app.py", source)])
+        self.assertRegex(name, r"^app\.py-\d+$")
+
+
+class Template(CrashfileTest):
+    def test_start_time(self) -> None:
+        before = int(time.time())
+        self.assertTrue(before <= int(self.expanded("%t")) <= time.time())
+
+    def test_host_name(self) -> None:
+        self.assertEqual(self.expanded("%h"), re.sub(r"[^A-Za-z0-9._-]", "_", os.uname().nodename))
+
+    def test_percent_sign(self) -> None:
+        self.assertEqual(self.expanded("100%%"), "100%")
+        self.assertEqual(self.expanded("%%p%%%%t"), "%p%%t")
+
+    def test_all_of_them(self) -> None:
+        self.run_here("1/0", "%e.%h.%p.%t.%%.log")
+        (name,) = self.names()
+        self.assertRegex(name, r"^python\..+\.\d+\.\d+\.%\.log$")
+
+    def test_script(self) -> None:
+        self.assertEqual(self.expanded("%e", [self.write("app.py", "")]), "app.py")
+
+    def test_script_in_another_script(self) -> None:
+        name = self.expanded("%e", [self.write("\u0430 b\n.py", "")])
+        self.assertRegex(name, r"^[\w.]+$")
+
+    def test_module(self) -> None:
+        self.write("package/module.py", "")
+        self.assertEqual(self.expanded("%e", ["-m", "package.module"]), "package.module")
+        self.assertEqual(self.expanded("%e", ["-mpackage.module"]), "package.module")
+        self.assertEqual(self.expanded("%e", ["-u", "-m", "package.module", "-m", "x"]), "package.module")
+
+    def test_command(self) -> None:
+        self.assertEqual(self.expanded("%e", "pass"), "python")
+
+    def test_folder(self) -> None:
+        self.write("app/__main__.py", "")
+        self.assertEqual(self.expanded("%e", ["app/"]), "app")
+
+
+class OfEachProcess(CrashfileTest):
+    """%p"""
+
+    TEMPLATE = "crash-%p.log"
+
+    def check_files(self, program: str, *counts: int) -> None:
+        """As many files as counts, each with so many reports, all of the pid in its name."""
+        self.run_here(program, self.TEMPLATE)
+        found = []
+        for name in self.names():
+            self.assertRegex(name, PID_FILE)
+            reports = self.reports(self.folder / name)
+            self.assertEqual({"crash-%s.log" % r.fields["pid"] for r in reports} or {name}, {name})
+            found.append(len(reports))
+        self.assertEqual(sorted(found), list(counts))
+
+    def test_crash_is_kept(self) -> None:
+        self.check_files("1/0", 1)
+
+    def test_empty_file_is_removed_at_a_clean_exit(self) -> None:
+        self.check_files("import os; assert os.listdir() == ['crash-%d.log' % os.getpid()] or 1")
+        self.check_files("raise SystemExit(3)")
+
+    def test_file_is_there_while_the_program_runs(self) -> None:
+        program = "import os; print(os.listdir()[0] == 'crash-%d.log' % os.getpid())"
+        result = self.run_with(program, pydebug="crashfile=" + self.TEMPLATE, cwd=self.folder)
+        self.assertEqual(result.stdout, b"True\n", str(result))
+
+    def test_file_with_a_report_of_a_thread_is_kept_at_a_clean_exit(self) -> None:
+        self.check_files(TWICE.format(between=""), 2)
+
+    def test_forked_child_has_its_own(self) -> None:
+        self.check_files("import os\npid = os.fork()\nif pid: os.waitpid(pid, 0)\n1/0", 1, 1)
+
+    def test_forked_child_that_ends_cleanly_removes_its_own(self) -> None:
+        self.check_files(
+            "import os\npid = os.fork()\nif pid:\n    os.waitpid(pid, 0)\n    1/0", 1
+        )
+
+    def test_parent_that_ends_cleanly_leaves_the_childs(self) -> None:
+        self.check_files("import os\npid = os.fork()\nif pid: os.waitpid(pid, 0)\nelse: 1/0", 1)
+
+    def test_python_child_has_its_own(self) -> None:
+        child = "import subprocess, sys; subprocess.run([sys.executable, '-c', '1/0'])"
+        self.check_files(child, 1)
+        self.check_files(child + "; 1/0", 1, 1, 1)
+
+    def test_worker_that_ends_cleanly_leaves_no_empty_file(self) -> None:
+        for method in ("fork", "spawn", "forkserver"):
+            with self.subTest(method):
+                source = """
+                    import multiprocessing
+                    def work(): pass
+                    if __name__ == '__main__':
+                        context = multiprocessing.get_context(%r)
+                        worker = context.Process(target=work)
+                        worker.start()
+                        worker.join()
+                    """
+                path = self.write("app/app.py", source % method)
+                logs = self.folder / method
+                logs.mkdir()
+                self.run_here([path], logs / self.TEMPLATE)
+                self.assertEqual(list(logs.iterdir()), [])
+
+    def test_forked_childs_dump_is_in_its_own(self) -> None:
+        self.run_here("import os\npid = os.fork()\nif pid: os.waitpid(pid, 0)\nelse: os.abort()", self.TEMPLATE)
+        (name,) = self.names()
+        self.assertIn("most recent call first", (self.folder / name).read_text())
+
+    def test_file_that_somebody_else_made_in_its_place_is_not_removed(self) -> None:
+        program = "import os; (name,) = os.listdir(); os.unlink(name); open(name, 'w')"
+        self.run_with(program, pydebug="crashfile=" + self.TEMPLATE, cwd=self.folder)
+        self.assertEqual(len(self.names()), 1)
+
+
+class Link(CrashfileTest):
+    def test_link_that_replaces_the_file_is_not_followed(self) -> None:
+        target = self.folder / "target"
+        target.write_bytes(b"")
+        program = TWICE.format(
+            between="if os.path.exists('crash.log'): os.unlink('crash.log'); os.symlink('target', 'crash.log')"
+        )
+        self.run_here(program)
+        self.assertEqual(target.read_bytes(), b"")
+
+    def test_folder_that_is_a_link_is_followed(self) -> None:
+        (self.folder / "real").mkdir()
+        os.symlink("real", self.folder / "link")
+        self.run_here("1/0", self.folder / "link" / "crash.log")
+        self.assertEqual(len(self.reports(self.folder / "real" / "crash.log")), 1)
+
+    def test_dev_stderr(self) -> None:
+        without = run("1/0")
+        result = self.run_with("1/0", pydebug="crashfile=/dev/stderr")
+        (report,) = split(result.stderr)[0]
+        self.assertEqual(split(result.stderr)[1], without.stderr)
+        self.assertEqual(report.body.encode(), without.stderr)
+
+    def test_dev_stdout(self) -> None:
+        result = self.run_with("1/0", pydebug="crashfile=/dev/stdout")
+        self.assertEqual(len(split(result.stdout)[0]), 1)
+        self.assertEqual(result.stderr, run("1/0").stderr)
+
+    def test_dev_fd(self) -> None:
+        self.check_reports("1/0", "exception", pydebug="crashfile=/dev/fd/{fd}")
+
+    def test_path_that_only_begins_like_dev(self) -> None:
+        target = self.write("target", "as it was")
+        os.symlink(target, self.folder / "link")
+        self.run_with("1/0", pydebug="crashfile=/dev/..%s" % (self.folder / "link"))
+        self.assertEqual((self.folder / "target").read_text(), "as it was")
+
+
+class Rotated(CrashfileTest):
+    def test_renamed_file_is_opened_anew(self) -> None:
+        self.run_here(TWICE.format(between=ROTATE))
+        for path, text in ((self.folder / "crash.log.1", "first"), (self.log, "second")):
+            (report,) = self.reports(path)
+            self.assertIn("ValueError: %s\n" % text, report.body)
+
+    def test_deleted_file_is_opened_anew(self) -> None:
+        self.run_here(TWICE.format(between="if os.path.exists('crash.log'): os.unlink('crash.log')"))
+        (report,) = self.reports()
+        self.assertIn("ValueError: second\n", report.body)
+        self.assertEqual(stat.S_IMODE(self.log.stat().st_mode), 0o600)
+
+    def test_truncated_file_is_written_from_its_beginning(self) -> None:
+        self.run_here(TWICE.format(between="if os.path.exists('crash.log'): os.truncate('crash.log', 0)"))
+        (report,) = self.reports()
+        self.assertIn("ValueError: second\n", report.body)
+
+    def test_deleted_folder_is_no_harm(self) -> None:
+        (self.folder / "logs").mkdir()
+        between = "if os.path.exists('logs/crash.log'): os.remove('logs/crash.log'); os.rmdir('logs')"
+        self.run_here(TWICE.format(between=between), "logs/crash.log")
+        self.assertEqual(self.names(), [])
+
+    def test_dump_follows_the_file_that_a_report_opened_anew(self) -> None:
+        self.run_here(TWICE.format(between=ROTATE) + "os.abort()")
+        reports, outside = split(self.log.read_bytes())
+        self.assertEqual(len(reports), 1)
+        self.assertIn(b"most recent call first", outside)
+
+    def test_child_of_a_rotated_parent_writes_to_the_new_file(self) -> None:
+        program = ROTATE + "\nimport subprocess, sys; subprocess.run([sys.executable, '-c', '1/0'])"
+        self.run_here("import os\n" + program)
+        self.assertEqual(len(self.reports()), 1)
+
+
+class Fifo(CrashfileTest):
+    def setUp(self) -> None:
+        super().setUp()
+        os.mkfifo(self.log)
+
+    def test_with_a_reader(self) -> None:
+        reader = os.open(self.log, os.O_RDONLY | os.O_NONBLOCK)
+        self.addCleanup(os.close, reader)
+        result = self.run_here("1/0")
+        (report,) = split(os.read(reader, 1 << 16))[0]
+        self.assertEqual(report.body.encode(), result.stderr)
+
+    def test_without_a_reader_costs_a_line(self) -> None:
+        for program in ("print('out')", "1/0"):
+            result = self.run_with(program, pydebug="crashfile=%s" % self.log)
+            line, _, result.stderr = result.stderr.partition(b"\n")
+            self.assertRegex(line, rb"^crashenv: PYDEBUG: crashfile=.*FIFO without a reader")
+            self.assertEqual(result.ending(), run(program).ending())
+
+    def test_reader_that_goes_away(self) -> None:
+        reader = os.open(self.log, os.O_RDONLY | os.O_NONBLOCK)
+        self.addCleanup(os.close, reader)
+        program = "import os; os.open('crash.log', os.O_RDONLY | os.O_NONBLOCK); 1/0"
+        self.run_here(program)
+
+
+if __name__ == "__main__":
+    print(sys.version)

@@ -1,0 +1,416 @@
+"""Getting in before user code: installed, by sitecustomize/, both, neither, or half of it."""
+
+from __future__ import annotations
+
+import functools
+import glob
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+import venv
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from tests import driver
+from tests.driver import ROOT, SITECUSTOMIZE, ProgramTest, obey_permissions, run
+
+# A crash of a thread, whose hook is another one, and one of the main thread.
+CRASHES = """
+import threading
+thread = threading.Thread(target=lambda: 1/0)
+thread.start()
+thread.join()
+1/0
+"""
+MODULES = "import sys; print(*sorted(sys.modules))"
+PYTHON = sys.executable  # the tests' own
+OURS = ("crashenv", "faulthandler")
+
+
+def pip(*args: str) -> None:
+    """Run pip; SkipTest if it is not there, or has no way to hatchling."""
+    command = [PYTHON, "-m", "pip", "-q", "--disable-pip-version-check", *args]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    if done.returncode:
+        last = done.stdout.decode(errors="replace").strip().splitlines()[-1:]
+        raise unittest.SkipTest("needs pip 22.3, and an index with hatchling: %s" % last)
+
+
+@functools.lru_cache(maxsize=None)
+def installed() -> Path:
+    """The site-packages of a virtual environment that the wheel was installed into."""
+    folder = Path(tempfile.mkdtemp())
+    unittest.addModuleCleanup(shutil.rmtree, folder)
+    unittest.addModuleCleanup(installed.cache_clear)
+    pip("wheel", "--no-deps", "-w", str(folder), str(ROOT))
+    python = new_environment(folder / "environment")
+    (wheel,) = folder.glob("*.whl")
+    pip("--python", str(python), "install", "--no-deps", "--no-index", str(wheel))
+    return site_packages(python)
+
+
+def new_environment(folder: Path) -> Path:
+    """Make a virtual environment; return its interpreter."""
+    venv.EnvBuilder(symlinks=True).create(folder)
+    return folder / "bin" / "python"
+
+
+def site_packages(python: Path) -> Path:
+    source = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    path = Path(subprocess.check_output([python, "-I", "-c", source], text=True).strip())
+    assert python.parent.parent in path.parents, path  # for the tests remove files there
+    return path
+
+
+class EnvironmentTest(ProgramTest):
+    """The programs run in a virtual environment, and only that is on their path."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.use(new_environment(self.folder / "environment"))
+
+    def use(self, python: Path) -> None:
+        self.python = python
+        self.site = site_packages(python)
+        for target, name, value in ((sys, "executable", str(python)), (driver, "INSTALLED", True)):
+            patch = mock.patch.object(target, name, value)
+            patch.start()
+            self.addCleanup(patch.stop)
+
+
+class InstalledTest(EnvironmentTest):
+    def setUp(self) -> None:
+        self.wheel = installed()
+        super().setUp()
+        shutil.copytree(self.wheel, self.site, dirs_exist_ok=True)
+        self.package = self.site / "crashenv"
+
+
+class Installed(InstalledTest):
+    def test_reports(self) -> None:
+        self.check_reports(CRASHES, "thread", "exception")
+
+    def test_reports_from_the_second_start_on_too(self) -> None:
+        self.check_exception("1/0")
+        self.check_exception("1/0")
+
+    def test_what_the_wheel_holds(self) -> None:
+        names = sorted(path.name for path in self.wheel.iterdir())
+        package, info, startup = names
+        self.assertEqual((package, startup), ("crashenv", "crashenv_startup.pth"))
+        self.assertRegex(info, r"^crashenv-[\d.]+\.dist-info$")
+        inside = {path.name for path in self.package.iterdir()}
+        self.assertLessEqual({"py.typed", "__init__.py", "sitecustomize"}, inside)
+
+    def test_package_is_the_installed_one(self) -> None:
+        result = run("import crashenv; print(crashenv.__file__)")
+        self.assertEqual(result.stdout.decode().strip(), str(self.package / "__init__.py"))
+
+    def test_import_error_in_the_first_import(self) -> None:
+        self.check_exception([self.write("app.py", "import missing_module_x")])
+
+    def test_clean_program_is_silent(self) -> None:
+        self.check_silent("print('out')")
+
+    def test_interpreter_that_ignores_its_environment(self) -> None:
+        # -E and -I still run the .pth lines of a virtual environment.
+        self.check_silent(["-E", "-c", "1/0"])
+        self.check_silent(["-I", "-c", "1/0"])
+
+    def test_interpreter_without_site(self) -> None:
+        self.check_silent(["-S", "-c", "1/0"])
+
+    def test_optimized_interpreter(self) -> None:
+        self.check_exception(["-O", "-c", "1/0"])
+        self.check_exception(["-OO", "-c", "1/0"])
+
+    def test_isolated_child_of_the_program(self) -> None:
+        child = "import subprocess, sys; subprocess.run([sys.executable, '-I', '-c', '1/0'])"
+        self.check_silent(child)
+
+    def test_uninstalling_leaves_nothing_behind(self) -> None:
+        pip("--python", str(self.python), "uninstall", "-y", "crashenv")
+        self.assertEqual(list(self.site.glob("*")), [])  # pip removes an empty folder
+
+
+class Editable(EnvironmentTest):
+    def setUp(self) -> None:
+        super().setUp()
+        pip("--python", str(self.python), "install", "--no-deps", "-e", str(ROOT))
+
+    def test_reports(self) -> None:
+        self.assertTrue((self.site / "crashenv_startup.pth").is_file())
+        self.check_reports(CRASHES, "thread", "exception")
+
+    def test_package_is_the_checkouts(self) -> None:
+        result = run("import crashenv; print(crashenv.__file__)")
+        self.assertEqual(Path(result.stdout.decode().strip()).parent, ROOT / "src" / "crashenv")
+
+    def test_printed_folder_works_in_another_environment(self) -> None:
+        check_printed_folder(self)
+
+
+class Caches(InstalledTest):
+    """However the package's modules are kept."""
+
+    def test_no_cache(self) -> None:
+        shutil.rmtree(self.package / "__pycache__")
+        self.check_exception("1/0", env={"PYTHONDONTWRITEBYTECODE": "1"})
+
+    def test_cache_elsewhere(self) -> None:
+        env = {"PYTHONPYCACHEPREFIX": str(self.folder / "cache")}
+        self.check_exception("1/0", env=env)
+        self.check_exception("1/0", env=env)
+
+    def test_cache_that_is_checked_by_hash(self) -> None:
+        self.compile("--invalidation-mode", "checked-hash", "-f")
+        self.check_exception("1/0")
+
+    def test_sources_that_are_newer(self) -> None:
+        for path in self.package.glob("*.py"):
+            os.utime(path, (1, 1))
+        self.check_exception("1/0", env={"PYTHONDONTWRITEBYTECODE": "1"})
+
+    def test_no_sources(self) -> None:
+        self.compile("-b")
+        for path in self.package.glob("*.py"):
+            path.unlink()
+        shutil.rmtree(self.package / "__pycache__")
+        self.check_exception("1/0")
+
+    def test_read_only(self) -> None:
+        shutil.rmtree(self.package / "__pycache__")
+        self.package.chmod(0o500)
+        self.check_exception("1/0", preexec_fn=obey_permissions())
+
+    def compile(self, *options: str) -> None:
+        args = [str(self.python), "-m", "compileall", "-q", *options, str(self.package)]
+        subprocess.run(args, check=True)
+
+
+class Broken(InstalledTest):
+    """Nothing is printed, and the status is the same, whatever is left of the package."""
+
+    def check_no_harm(self, **options: Any) -> None:
+        self.run_both("print('out')", **options)
+        self.run_both(CRASHES, **options)
+        self.run_both(CRASHES, pydebug="crashfile=%s" % (self.folder / "log"), **options)
+
+    def check_each_module(self, damage: Callable[[Path], object], **options: Any) -> None:
+        """No harm, with one module after the other damaged."""
+        for path in sorted(self.package.glob("*.py")):
+            before = path.read_bytes()
+            with self.subTest(path.name):
+                damage(path)
+                self.check_no_harm(**options)
+            path.unlink(missing_ok=True)
+            path.write_bytes(before)
+
+    def test_package_removed(self) -> None:
+        shutil.rmtree(self.package)
+        self.check_no_harm()
+        self.package.mkdir()
+        self.check_no_harm()
+
+    def test_package_replaced_by_another(self) -> None:
+        shutil.rmtree(self.package)
+        (self.site / "crashenv.py").write_text("raise SystemExit(7)")
+        self.check_no_harm()
+
+    def test_module_missing(self) -> None:
+        self.check_each_module(lambda path: path.unlink())
+
+    def test_module_with_a_syntax_error(self) -> None:
+        self.check_each_module(lambda path: path.write_text("def ("))
+
+    def test_module_left_empty_by_a_full_disk(self) -> None:
+        self.check_each_module(lambda path: path.write_text(""))
+
+    def test_module_that_ends_the_program(self) -> None:
+        self.check_each_module(lambda path: path.write_text("raise SystemExit(7)"))
+
+    def test_module_that_cannot_be_read(self) -> None:
+        shutil.rmtree(self.package / "__pycache__")
+        self.check_each_module(lambda path: path.chmod(0), preexec_fn=obey_permissions())
+
+    def test_package_that_cannot_be_read(self) -> None:
+        self.package.chmod(0)
+        self.addCleanup(self.package.chmod, 0o700)
+        self.check_no_harm(preexec_fn=obey_permissions())
+
+    def test_cache_cut_off(self) -> None:
+        for path in sorted((self.package / "__pycache__").iterdir()):
+            before = path.read_bytes()
+            with self.subTest(path.name):
+                path.write_bytes(before[: len(before) // 2])
+                self.check_no_harm(env={"PYTHONDONTWRITEBYTECODE": "1"})
+            path.write_bytes(before)
+
+
+class Sitecustomize(EnvironmentTest):
+    """The folder on PYTHONPATH, in an environment that does not have the package."""
+
+    FOLDER = str(SITECUSTOMIZE)
+    SHOW = (
+        "import sys; print(sys.path); print(sys.modules.get('sitecustomize'))\n"
+        "try: import sitecustomize\n"
+        "except ImportError as error: print(repr(error))"
+    )
+
+    def check_as_without(self, program: str, *after: str) -> None:
+        """The same ending with our folder before the others and with the others alone."""
+        env = {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": os.pathsep.join(after)}
+        without = run(program, env=driver.environment(**env))
+        env["PYTHONPATH"] = os.pathsep.join([self.FOLDER, *after])
+        for pydebug in ("", "crashfd={fd}"):
+            result = self.run_with(program, pydebug=pydebug, env=env)
+            self.assertEqual(result.ending(), without.ending(), "\n%s\n\n%s" % (without, result))
+
+    def shadowed(self, source: str) -> str:
+        """A folder with another sitecustomize."""
+        return os.path.dirname(self.write("site/sitecustomize.py", source))
+
+    def test_reports(self) -> None:
+        self.check_reports(CRASHES, "thread", "exception", env={"PYTHONPATH": self.FOLDER})
+
+    def test_reports_however_the_path_is_written(self) -> None:
+        parent, name = os.path.split(self.FOLDER)
+        os.symlink(self.FOLDER, self.folder / "link")
+        for path in (self.FOLDER + "/", name, "./" + name, parent + "/./" + name):
+            self.check_exception("1/0", env={"PYTHONPATH": path}, cwd=parent)
+
+    def test_path_and_modules_are_as_without(self) -> None:
+        self.check_as_without(self.SHOW)
+        self.check_as_without(self.SHOW, str(self.folder), "relative")
+
+    def test_folder_given_twice(self) -> None:
+        path = os.pathsep.join([self.FOLDER, self.FOLDER + "/"])
+        self.check_exception("1/0", env={"PYTHONPATH": path})
+
+    def test_shadowed_sitecustomize_runs(self) -> None:
+        shadowed = self.shadowed("print('shadowed', __name__, __file__, __spec__.name)\nset = 1")
+        self.check_as_without("import sitecustomize; print(sitecustomize.set)", shadowed)
+        self.check_as_without(self.SHOW, shadowed)
+
+    def test_shadowed_sitecustomize_that_is_a_package(self) -> None:
+        self.write("site/sitecustomize/__init__.py", "print('shadowed'); from . import part")
+        self.write("site/sitecustomize/part.py", "print(__name__)")
+        self.check_as_without(self.SHOW, str(self.folder / "site"))
+
+    def test_errors_of_a_shadowed_sitecustomize_show_as_without(self) -> None:
+        for source in (
+            "raise ValueError('mine')",
+            "import missing_module_x",
+            "raise ImportError('mine', name='sitecustomize')",
+            "def (",
+            "import sys; del sys.modules['sitecustomize']",
+        ):
+            with self.subTest(source):
+                self.check_as_without(self.SHOW, self.shadowed(source))
+
+    def test_shadowed_sitecustomize_that_ends_the_program(self) -> None:
+        shadowed = self.shadowed("print('mine', flush=True); import os; os._exit(3)")
+        self.check_as_without(self.SHOW, shadowed)
+
+    def test_shadowed_sitecustomize_that_stops_the_interpreter(self) -> None:
+        # The traceback of this, which site lets through, has a line more: ours imported it.
+        for source in ("raise SystemExit(3)", "raise KeyboardInterrupt"):
+            path = self.shadowed(source)
+            without = run("print('out')", env=driver.environment(PYTHONPATH=path))
+            path = os.pathsep.join([self.FOLDER, path])
+            result = self.run_with("print('out')", env={"PYTHONPATH": path})
+            self.assertEqual(
+                (result.status, result.stdout), (without.status, without.stdout), str(result)
+            )
+            self.assertEqual(result.crash, b"")
+
+    def test_shadowed_sitecustomize_that_replaces_the_excepthook(self) -> None:
+        shadowed = self.shadowed("import sys; sys.excepthook = lambda *e: print('mine')")
+        env = {"PYTHONPATH": os.pathsep.join([self.FOLDER, shadowed])}
+        result = self.run_with("1/0", env=env)
+        self.assertEqual((result.stdout, result.stderr), (b"mine\n", b""))
+        self.assertEqual([r.kind for r in result.reports], ["exception"], str(result))
+
+    def test_usercustomize_still_runs(self) -> None:
+        self.write("site/usercustomize.py", "print('user')")
+        self.check_as_without("import sys; print('usercustomize' in sys.modules)", str(self.folder / "site"))
+
+    def test_package_missing_beside_it(self) -> None:
+        copy = shutil.copytree(SITECUSTOMIZE, self.folder / "copy")
+        self.run_both(CRASHES, env={"PYTHONPATH": str(copy)})
+
+    def test_older_interpreters_start_as_without(self) -> None:
+        found = list(older_interpreters())
+        if not found:
+            self.skipTest("needs an interpreter older than 3.9 on PATH or in pyenv")
+        shadowed = self.shadowed("print('shadowed')")
+        for python in found:
+            with self.subTest(python):
+                with mock.patch.object(sys, "executable", python):
+                    for program in ("import sys; print('sitecustomize' in sys.modules)", "1/0"):
+                        self.check_as_without(program)
+                        self.check_as_without(program, shadowed)
+
+
+def older_interpreters() -> Iterator[str]:
+    """Those that run; pyenv's shims are there for versions that do not."""
+    names = ("python2.7", "python3.6", "python3.7", "python3.8")
+    root = os.environ.get("PYENV_ROOT", os.path.expanduser("~/.pyenv"))
+    candidates = [shutil.which(name) for name in names]
+    candidates += sorted(glob.glob(os.path.join(root, "versions", "*", "bin", "python")))
+    source = "import sys; sys.stdout.write(str(sys.version_info < (3, 9)))"
+    for python in filter(None, candidates):
+        done = subprocess.run([python, "-c", source], capture_output=True, check=False)
+        if done.stdout == b"True":
+            yield python
+
+
+class Both(InstalledTest):
+    def test_reports_once(self) -> None:
+        env = {"PYTHONPATH": str(SITECUSTOMIZE)}
+        self.check_reports(CRASHES, "thread", "exception", env=env)
+        self.check_dump_once(env)
+
+    def check_dump_once(self, env: dict[str, str]) -> None:
+        result = self.run_both("import os; os.abort()", env=env)
+        self.assertEqual(result.dump.count("Fatal Python error"), 1, str(result))
+
+    def test_printed_folder_works_in_another_environment(self) -> None:
+        check_printed_folder(self)
+
+
+def check_printed_folder(test: EnvironmentTest) -> None:
+    result = run(["-m", "crashenv", "path"])
+    test.assertEqual((result.status, result.stderr), (0, b""), str(result))
+    folder = result.stdout.decode().rstrip("\n")
+    test.use(new_environment(test.folder / "other"))
+    test.check_reports(CRASHES, "thread", "exception", env={"PYTHONPATH": folder})
+
+
+class Weight(ProgramTest):
+    """Of the copy under test, installed or not."""
+
+    def modules(self, pydebug: str) -> set[str]:
+        result = self.run_with(MODULES, pydebug=pydebug)
+        return set(result.stdout.decode().split())
+
+    def test_nothing_of_ours_is_loaded_while_it_is_off(self) -> None:
+        for pydebug in ("", "x=1", "1,gctrace=1"):
+            loaded = self.modules(pydebug)
+            self.assertEqual([name for name in loaded if name.startswith(OURS)], [])
+
+    def test_modules_that_activation_adds(self) -> None:
+        before = self.modules("")
+        log = str(self.folder / "crash.log")
+        for pydebug in ("crashfd={fd}", "crashfile=" + log, "crashfd={fd},crashsignal=USR2"):
+            added = {n for n in self.modules(pydebug) - before if not n.startswith(OURS)}
+            self.assertLessEqual(len(added), 2, added)
+
+
+if __name__ == "__main__":
+    unittest.main()
