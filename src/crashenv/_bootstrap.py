@@ -31,9 +31,6 @@ def activate() -> None:
     settings, problems = parse(text)
     if settings.identity is not None and not is_file(settings.fd or 0, settings.identity):
         return  # this process did not get the descriptor: not meant for it
-    for item, _ in problems:
-        text = replaced(text, item.partition("=")[0], None)
-    key = "crashfile" if settings.path is not None else "crashfd"
     value = None
     try:
         value = _adopt(settings)
@@ -42,11 +39,11 @@ def activate() -> None:
             return
         why = os.strerror(error.errno or 0) if isinstance(error, OSError) else str(error)
         problems.append((_item(settings), why))
-        text = replaced(text, key, None)
-        settings.fd = settings.path = None
+    # No child is to try a wrong item again, or to warn of it again.
+    wrong = {item.partition("=")[0] for item, _ in problems}
     if value is not None:
-        text = replaced(text, key, value)
-    _rewrite(text)
+        wrong.add(value.partition("=")[0])
+    _rewrite(replaced(text, wrong, value))
     if problems:
         from crashenv._warning import warn
 
@@ -56,7 +53,7 @@ def activate() -> None:
 
 
 def _adopt(settings: "Settings") -> "str | None":
-    """Install the crash output; return what a descendant is to read, None if there is none."""
+    """Install the crash output; return the item for a descendant, None if there is no output."""
     output_type = _output.CrashOutput if _output.IN_MAIN_INTERPRETER else _output.BorrowedOutput
     if settings.path is not None:
         from crashenv._crashfile import expand
@@ -64,7 +61,7 @@ def _adopt(settings: "Settings") -> "str | None":
         path = expand(settings.path)
         _output.replace(output_type(settings, None, path))
         # The variable cannot carry a comma, which the working directory may have.
-        return settings.path if "," in path else path
+        return "crashfile=" + (settings.path if "," in path else path)
     if settings.listen_name is not None:
         settings.fd = _passed_as(settings.listen_name)
     fd = settings.fd
@@ -77,7 +74,7 @@ def _adopt(settings: "Settings") -> "str | None":
     except OSError as error:
         raise Unusable("is not open") from error
     _output.replace(output_type(settings, fd, None))
-    return "%d:%d:%d" % (fd, *identity(os.fstat(fd)))
+    return "crashfd=%d:%d:%d" % (fd, *identity(os.fstat(fd)))
 
 
 def _passed_as(name: str) -> int:

@@ -7,7 +7,7 @@ imports nothing that a starting interpreter has not loaded already.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal as _signal
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 else:
     import _signal
 
@@ -92,14 +92,14 @@ def crash_items(text: str) -> "Iterable[str]":
     return [i for i in map(str.strip, text.split(",")) if i.startswith("crash")]
 
 
-def replaced(text: str, key: str, value: "str | None") -> str:
-    """``text`` with every item of ``key`` taken out, and ``key=value`` in their place.
+def replaced(text: str, keys: "Collection[str]", item: "str | None") -> str:
+    """``text`` without the items of ``keys``, and with ``item`` if that is not None.
 
-    A ``value`` of None only takes them out. Items of others stay as they are.
+    Items of others stay as they are.
     """
-    kept = [i for i in text.split(",") if i.partition("=")[0].strip() != key]
-    if value is not None:
-        kept.append(key + "=" + value)
+    kept = [i for i in text.split(",") if i.partition("=")[0].strip() not in keys]
+    if item is not None:
+        kept.append(item)
     return ",".join(kept)
 
 
@@ -189,7 +189,7 @@ def signal_number(name: str) -> int:
     signum = getattr(_signal, "SIG" + name, None) if name.isalnum() else None
     if not isinstance(signum, int):
         raise Problem("is not a signal's name")
-    if name in _NOT_FOR_DUMPS:
+    if signum in [getattr(_signal, "SIG" + other, 0) for other in _NOT_FOR_DUMPS]:
         raise Problem("is a signal that cannot be used")
     return int(signum)
 
