@@ -15,21 +15,19 @@ thread.start()
 thread.join()
 print('still here', flush=True)
 """
+# The thread has told of its exception when its native thread is gone.
 RAW = """
 import _thread, time
-lock = _thread.allocate_lock()
-lock.acquire()
-class Release:
-    def __del__(self): lock.release()
-def work(release):
+running = _thread.allocate_lock()
+running.acquire()
+def work():
+    running.release()
     raise ValueError('in raw thread')
-_thread.start_new_thread(work, (Release(),))
-lock.acquire()
-{wait}
+_thread.start_new_thread(work, ())
+running.acquire()
+while _thread._count(): time.sleep(0.01)
 print('still here', flush=True)
 """
-# The thread has told of its exception when its native thread is gone.
-RAW = RAW.format(wait="while _thread._count(): time.sleep(0.01)")
 
 
 class Thread(ProgramTest):
@@ -75,9 +73,9 @@ class Thread(ProgramTest):
     def test_thread_that_outlives_the_main_thread(self) -> None:
         self.check_thread(
             """
-            import threading
+            import threading, time
             def work():
-                threading.main_thread().join()
+                while threading.main_thread().is_alive(): time.sleep(0.01)
                 raise ValueError('in thread')
             threading.Thread(target=work, name='t').start()
             """

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from crashenv._output import CrashOutput
 
-# 3.13 made one string of the message and the function that earlier versions keep apart.
-_RAW_THREAD = "Exception ignored in thread started by"
+# What follows is "started by", and from 3.13 on the function, on PyPy the thread's number.
+_RAW_THREAD = "Exception ignored in thread "
 
 _installed = False
 _print_exception = sys.__excepthook__
