@@ -116,7 +116,7 @@ class Result:
 def comparable(text: bytes) -> str:
     """Without what differs from run to run: addresses, and _PyObject_Dump's count."""
     decoded = text.decode("utf-8", "surrogateescape")
-    decoded = re.sub(r"0x[0-9a-fA-F]+", "0x", decoded)
+    decoded = re.sub(r"0x[0-9a-fA-F]+|(?<=in thread )\d+", "0x", decoded)
     return re.sub(r"^(object refcount : )\d+", r"\1N", decoded, flags=re.M)
 
 

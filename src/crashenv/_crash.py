@@ -7,7 +7,7 @@ import os
 import sys
 from _thread import get_ident
 
-from crashenv import _capture
+from crashenv import _capture, _writer
 from crashenv._wire import Body
 
 try:
@@ -236,7 +236,10 @@ def _report(output: "CrashOutput", kind: str, thread: str, body: "Body") -> None
     try:
         if output.traceback == "all":
             _add_other_threads(body)
-        output.write(body.report(kind, thread, get_native_id()))
+        copy = output.begin_report()
+        if copy is not None:
+            _writer.write(copy, body.report(kind, thread, get_native_id()), output.timeout)
+            output.end_report(copy)
     except BaseException:
         pass
 

@@ -104,6 +104,7 @@ def _execute(names: "tuple[str, ...]") -> None:
         except BaseException:
             del sys.modules[qualified]
             raise
+        setattr(sys.modules["crashenv"], name, module)  # for "from crashenv import"
         del _held[name]
 
 

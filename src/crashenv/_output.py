@@ -48,7 +48,7 @@ class CrashOutput:
         self.limit = settings.limit
         self.threads = settings.threads
         self.traceback = settings.traceback
-        self._timeout = settings.timeout
+        self.timeout = settings.timeout
         self._signal = settings.signal
         self._source = source
         self._template = path
@@ -69,12 +69,12 @@ class CrashOutput:
     def _is_of_this_process(self) -> bool:
         return "%p" in (self._template or "").replace("%%", "")
 
-    def write(self, report: bytes) -> None:
-        if self._copy is not None:
-            from crashenv import _writer
+    def begin_report(self) -> "PrivateCopy | None":
+        """What to write a report to. No import: a forked child may find its lock held."""
+        return self._copy
 
-            _writer.write(self._copy, report, self._timeout)
-            self.watch_signals()
+    def end_report(self, copy: PrivateCopy) -> None:
+        self.watch_signals()
 
     def passed_descriptor(self) -> "int | None":
         """The descriptor that a descendant needs, if it still is the crash output."""
@@ -120,13 +120,11 @@ class BorrowedOutput(CrashOutput):
     def _open(self) -> None:
         pass
 
-    def write(self, report: bytes) -> None:
-        from crashenv import _writer
+    def begin_report(self) -> "PrivateCopy | None":
+        return self._new_copy()
 
-        copy = self._new_copy()
-        if copy is not None:
-            _writer.write(copy, report, self._timeout)
-            copy.close()
+    def end_report(self, copy: PrivateCopy) -> None:
+        copy.close()
 
 
 def replace(output: "CrashOutput | None") -> None:
