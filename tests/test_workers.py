@@ -32,3 +32,144 @@ def segfault(*args):
 
 def leave(how):
     how(3)
+
+if __name__ == '__main__':
+    multiprocessing.set_start_method({method!r})
+    {main}
+"""
+
+
+class Workers(ProgramTest):
+    def run_main(self, main: str, method: str, **options: str) -> Result:
+        script = self.write("app.py", PROGRAM.format(method=method, main=main))
+        return self.run_both([script], **options)
+
+    def check_worker(self, process: str, *kinds: str, **options: str) -> list[Report]:
+        reports = []
+        for method in METHODS:
+            with self.subTest(method):
+                main = "p = %s; p.start(); p.join(); print(p.exitcode)" % process
+                result = self.run_main(main, method, **options)
+                reports = result.reports
+                self.assertEqual([r.kind for r in reports], list(kinds), str(result))
+                for report in reports:
+                    self.assertIn(report.body.encode(), result.stderr)
+        return reports
+
+    def test_exception(self) -> None:
+        process = "multiprocessing.Process(target=work, name='w 1')"
+        (report,) = self.check_worker(process, "process")
+        self.assertTrue(report.body.startswith("Process w 1:\nTraceback "), report.body)
+        self.assertTrue(report.body.endswith("ValueError: in worker\n"), report.body)
+
+    def test_subclass(self) -> None:
+        self.check_worker("Worker()", "process")
+
+    def test_worker_of_a_worker(self) -> None:
+        (report,) = self.check_worker("multiprocessing.Process(target=nested)", "process")
+        self.assertTrue(report.body.startswith("Process inner:\n"), report.body)
+
+    def test_thread_of_a_worker(self) -> None:
+        self.check_worker("multiprocessing.Process(target=in_thread)", "thread")
+
+    def test_every_kind_of_crash_output(self) -> None:
+        for output in OUTPUTS:
+            with self.subTest(output):
+                self.check_worker("Worker()", "process", output=output)
+
+    def test_crashfile(self) -> None:
+        for method in METHODS:
+            with self.subTest(method):
+                path = self.folder / (method + ".log")
+                main = "p = Worker(); p.start(); p.join()"
+                self.run_main(main, method, pydebug="crashfile=%s" % path)
+                self.assertIn("kind=process", path.read_text())
+
+    def test_crashfile_of_each_process(self) -> None:
+        for method in METHODS:
+            with self.subTest(method):
+                pattern = str(self.folder / (method + ".%p.log"))
+                main = "p = Worker(); p.start(); p.join(); print(p.pid)"
+                script = self.write("app.py", PROGRAM.format(method=method, main=main))
+                result = self.run_with([script], pydebug="crashfile=" + pattern)
+                name = "%s.%s.log" % (method, result.stdout.decode().strip())
+
+                # the forkserver ends a moment after the program
+                def names(method: str = method) -> list[str]:
+                    return [p.name for p in self.folder.glob(method + ".*")]
+
+                wait_until(lambda expected=name: names() == [expected], name)
+
+    def test_signal(self) -> None:
+        for method in METHODS:
+            with self.subTest(method):
+                main = "p = multiprocessing.Process(target=segfault); p.start(); p.join(); print(p.exitcode)"
+                result = self.run_main(main, method)
+                self.assertEqual(result.stdout, b"-11\n")
+                self.assertIn(" in segfault\n", result.dump)
+
+    def test_executor_worker_that_dies_of_a_signal(self) -> None:
+        for method in METHODS:
+            with self.subTest(method):
+                main = (
+                    "import concurrent.futures as f\n"
+                    "    with f.ProcessPoolExecutor(1) as pool:\n"
+                    "        try: list(pool.map(segfault, [1]))\n"
+                    "        except f.process.BrokenProcessPool: print('broken')"
+                )
+                result = self.run_main(main, method)
+                self.assertEqual(result.stdout, b"broken\n", str(result))
+                self.assertIn(" in segfault\n", result.dump)
+
+    def test_handed_back_exceptions_are_handled(self) -> None:
+        mains = (
+            "import concurrent.futures as f\n"
+            "    with f.ProcessPoolExecutor(1) as pool:\n"
+            "        try: list(pool.map(int, ['x']))\n"
+            "        except ValueError: print('handled')",
+            "with multiprocessing.Pool(1) as pool:\n"
+            "        try: pool.map(int, ['x'])\n"
+            "        except ValueError: print('handled')\n"
+            "        pool.close(); pool.join()",
+        )
+        for method in METHODS:
+            for main in mains:
+                with self.subTest(method=method, main=main):
+                    result = self.run_main(main, method)
+                    self.assertEqual((result.stdout, result.crash), (b"handled\n", b""), str(result))
+
+    def test_exits_are_no_crashes(self) -> None:
+        for method in METHODS:
+            for how in ("sys.exit", "os._exit"):
+                with self.subTest(method=method, how=how):
+                    main = "p = multiprocessing.Process(target=leave, args=(%s,)); p.start(); p.join()"
+                    result = self.run_main(main % how, method)
+                    self.assertEqual(result.crash, b"", str(result))
+
+    def test_reader_sees_the_end_when_program_and_workers_are_gone(self) -> None:
+        # The resource tracker, which a semaphore starts, lives a little longer.
+        main = (
+            "lock = multiprocessing.Semaphore()\n"
+            "    p = Worker(); p.start(); p.join()\n"
+            "    os._exit(0)"
+        )
+        for method in METHODS:
+            with self.subTest(method):
+                script = self.write("app.py", PROGRAM.format(method=method, main=main))
+                result = self.run_with([script])  # whose driver waits for the end
+                self.assertEqual([r.kind for r in result.reports], ["process"], str(result))
+
+    def test_a_program_without_multiprocessing_does_not_load_it(self) -> None:
+        program = "import sys; print(sorted(m for m in sys.modules if 'multiprocessing' in m))"
+        self.assertEqual(self.check_silent(program).stdout, b"[]\n")
+
+    def test_process_class_looks_untouched(self) -> None:
+        self.check_silent(
+            """
+            import multiprocessing
+            p = multiprocessing.Process(name='n')
+            p.name = 'other'
+            print(p.name, multiprocessing.current_process().name)
+            """
+        )
+

@@ -19,7 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable
-    from types import FrameType, ModuleType, TracebackType
+    from types import FrameType, TracebackType
     from typing import Any
 
     from crashenv._output import CrashOutput
@@ -158,17 +158,15 @@ def _started_function(unraisable: "sys.UnraisableHookArgs") -> str:
 
 
 def thread(
-    output: "CrashOutput",
-    module: "ModuleType",
-    genuine: "Callable[[Any], Any]",
-    invoke: "Callable[[Any], None]",
-    crashed: "threading.Thread",
+    output: "CrashOutput", invoke: "Callable[[Any], None]", crashed: "threading.Thread"
 ) -> None:
-    """For ``Thread._invoke_excepthook``; ``module`` is threading."""
+    """For ``Thread._invoke_excepthook``."""
     exc_type, value, traceback = sys.exc_info()
     if value is None or isinstance(value, _NOT_CRASHES):
         invoke(crashed)
         return
+    module: Any = sys.modules["threading"]
+    genuine = vars(module.Thread)["_invoke_excepthook"].genuine
     body = Body(output.limit)
     if module.excepthook is genuine:
         _capture.print_and_keep(body, value, invoke, crashed)

@@ -9,6 +9,7 @@ from crashenv import _load
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import ModuleType, TracebackType
     from typing import Any
 
@@ -37,8 +38,33 @@ def crash_side() -> "ModuleType | None":
     """``_crash``; None if nothing is to be reported, or nothing can be."""
     try:
         return None if output is None else _load.load_crash_side()
-    except BaseException:  # out of memory
+    except BaseException:  # out of memory, a damaged installation
         return None
+
+
+def report(entry: str, original: "Callable[..., Any]", *args: "Any") -> None:
+    """Have the crash side's ``entry`` call ``original(*args)``, or call it.
+
+    It is called exactly once, and what it raises is raised, whatever fails of ours.
+    """
+    called = raised = False
+
+    def once(*args: "Any") -> "Any":
+        nonlocal called, raised
+        called = raised = True
+        result = original(*args)
+        raised = False
+        return result
+
+    crash = crash_side()
+    try:
+        if crash is not None:
+            getattr(crash, entry)(output, once, *args)
+    except BaseException:
+        if raised:
+            raise
+    if not called:
+        original(*args)
 
 
 def _install_excepthook() -> None:
@@ -51,11 +77,7 @@ def _install_excepthook() -> None:
 def _excepthook(
     exc_type: "type[BaseException]", value: "BaseException", traceback: "TracebackType | None", /
 ) -> None:
-    crash = crash_side()
-    if crash is None:
-        _print_exception(exc_type, value, traceback)
-    else:
-        crash.main_thread(output, _print_exception, exc_type, value, traceback)
+    report("main_thread", _print_exception, exc_type, value, traceback)
 
 
 def at_exit() -> None:
@@ -72,11 +94,10 @@ def _install_unraisablehook() -> None:
     # A closure: it is called until the very end, when our module's names may be gone.
     def unraisablehook(unraisable: "sys.UnraisableHookArgs", /) -> None:
         message = unraisable.err_msg
-        crash = crash_side() if message and message.startswith(prefix) else None
-        if crash is None:
-            original(unraisable)
+        if message and message.startswith(prefix):
+            report("raw_thread", original, unraisable)
         else:
-            crash.raw_thread(output, original, unraisable)
+            original(unraisable)
 
     if sys.unraisablehook is original:
         sys.unraisablehook = unraisablehook

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 
 def threading(module: "ModuleType") -> None:
-    module.Thread._invoke_excepthook = _InvokeExceptHook(module)
+    # From 3.10 on; before, only what is there when we come can be the genuine one.
+    genuine = getattr(module, "__excepthook__", module.excepthook)
+    module.Thread._invoke_excepthook = _InvokeExceptHook(genuine)
 
 
 class _InvokeExceptHook:
@@ -28,10 +30,8 @@ class _InvokeExceptHook:
 
     _NAME = "_invoke_excepthook"
 
-    def __init__(self, module: "ModuleType") -> None:
-        self._module = module
-        # From 3.10 on; before, only what is there when we come can be the genuine one.
-        self._genuine = getattr(module, "__excepthook__", module.excepthook)
+    def __init__(self, genuine: "Callable[[Any], Any]") -> None:
+        self.genuine = genuine
 
     def __set__(self, thread: "Thread", invoke: "Callable[[Any], None]") -> None:
         thread.__dict__[self._NAME] = invoke
@@ -41,14 +41,11 @@ class _InvokeExceptHook:
             invoke: Callable[[Any], None] = thread.__dict__[self._NAME]
         except (AttributeError, KeyError):
             raise AttributeError(self._NAME) from None
-        return lambda crashed: self._call(invoke, crashed)
 
-    def _call(self, invoke: "Callable[[Any], None]", crashed: "Thread") -> None:
-        crash = _hooks.crash_side()
-        if crash is None:
-            invoke(crashed)
-        else:
-            crash.thread(_hooks.output, self._module, self._genuine, invoke, crashed)
+        def call(crashed: "Thread") -> None:
+            _hooks.report("thread", invoke, crashed)
+
+        return call
 
 
 def multiprocessing_process(module: "ModuleType") -> None:
@@ -64,18 +61,19 @@ def multiprocessing_process(module: "ModuleType") -> None:
 
     def get_name(self: "Any") -> "Any":
         if sys._getframe(1).f_code is original.__code__ and self not in crashes:
-            crash = _hooks.crash_side()
-            if crash is not None:
+            try:
+                crash: Any = _hooks.crash_side()
                 crashes[self] = crash.Worker(_hooks.output, name.fget(self))
+            except BaseException:  # out of memory, no crash output, no installation any more
+                pass
         return name.fget(self)
 
     def bootstrap(self: "Any", *args: "Any", **kwargs: "Any") -> "Any":
         try:
             return original(self, *args, **kwargs)
         finally:
-            crash = crashes.pop(self, None)
-            if crash is not None:
-                crash.report()
+            if self in crashes:
+                crashes.pop(self).report()
             if _hooks.output is not None:
                 _hooks.output.at_exit()  # a forked worker leaves by os._exit
 
