@@ -106,11 +106,9 @@ class Result:
         return self.status, comparable(self.stdout), comparable(self.stderr)
 
     def __str__(self) -> str:
-        return "status %d of %r\n--- stdout\n%s\n--- stderr\n%s\n--- crash output\n%s" % (
-            self.status,
-            self.args,
-            *(t.decode(errors="replace") for t in (self.stdout, self.stderr, self.crash)),
-        )
+        streams = ("stdout", self.stdout), ("stderr", self.stderr), ("crash output", self.crash)
+        told = ["--- %s\n%s" % (name, text.decode(errors="replace")) for name, text in streams]
+        return "\n".join(["status %d of %r" % (self.status, self.args), *told])
 
 
 def comparable(text: bytes) -> str:
@@ -339,9 +337,8 @@ class ProgramTest(unittest.TestCase):
 def started(program: Program, **options: Any) -> Iterator[subprocess.Popen[bytes]]:
     """A program that the test talks to; killed if the test leaves it running."""
     options.setdefault("env", environment())
-    process = subprocess.Popen(
-        command(program), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options
-    )
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(command(program), stdin=pipe, stdout=pipe, stderr=pipe, **options)
     try:
         yield process
     finally:

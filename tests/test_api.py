@@ -31,6 +31,7 @@ thread.join()
 """
 
 
+QUIT = "os.kill(os.getpid(), signal.SIGQUIT)\nprint('alive')"
 SUBINTERPRETERS = not PYPY and importlib.util.find_spec("_testcapi") is not None
 
 
@@ -151,17 +152,16 @@ class None_(ApiTest):
             "import faulthandler, signal\n"
             "faulthandler.register(signal.SIGQUIT, all_threads=False, chain=False)\n"
         )
-        off = "crashenv.set_crash_output(None); os.kill(os.getpid(), signal.SIGQUIT)\nprint('alive')"
+        off = "crashenv.set_crash_output(None)\n" + QUIT
         for program in (register + LOG + off, LOG + register + off):
             with self.subTest(program):
                 self.assertEqual(self.run_program(program)[0], b"alive\n")
 
     def test_leaves_a_handler_that_the_program_has_set_since(self) -> None:
         handle = "import signal; signal.signal(signal.SIGQUIT, lambda *a: print('handled'))\n"
-        kill = "; os.kill(os.getpid(), signal.SIGQUIT)\nprint('alive')"
         for call in ("crashenv.set_crash_output(None)", "crashenv.set_crash_output(log)"):
             with self.subTest(call):
-                stdout = self.run_program(LOG + handle + call + kill)[0]
+                stdout = self.run_program(LOG + handle + call + "\n" + QUIT)[0]
                 self.assertEqual(stdout, b"handled\nalive\n")
 
     def test_before_any_other_call(self) -> None:
@@ -185,7 +185,9 @@ class Second(ApiTest):
         self.assertIn("most recent call first", (self.folder / "b").read_text())
 
     def test_call_closes_the_private_copy_of_the_first(self) -> None:
-        program = LOG + """
+        program = (
+            LOG
+            + """
 r, w = os.pipe()
 crashenv.set_crash_output(w)
 os.close(w)
@@ -193,11 +195,14 @@ crashenv.set_crash_output(log)
 os.set_blocking(r, False)
 print(os.read(r, 1))
 """
+        )
         self.assertEqual(self.output_of(program), ["b''"])
 
     @unittest.skipUnless(os.path.isdir("/proc/self/fd"), "needs /proc")
     def test_calls_by_the_hundred_keep_one_descriptor(self) -> None:
-        program = LOG + """
+        program = (
+            LOG
+            + """
 before = len(os.listdir('/proc/self/fd'))
 for _ in range(100):
     crashenv.set_crash_output(log)
@@ -205,6 +210,7 @@ print(len(os.listdir('/proc/self/fd')) - before)
 crashenv.set_crash_output(None)
 print(len(os.listdir('/proc/self/fd')) - before)
 """
+        )
         self.assertEqual(self.output_of(program), ["0", "-1"])
 
     def test_same_file_again(self) -> None:
@@ -290,6 +296,22 @@ class Keywords(ApiTest):
         self.assertLessEqual((self.folder / "crash.log").stat().st_size, 2048)
         self.assertIn("bytes left out]", self.reports()[0].body)
 
+    def test_timeout_is_how_long_a_slow_reader_may_take(self) -> None:
+        # By this clock, each look at which is ten seconds later than the one before.
+        program = """
+import itertools, time
+time.monotonic = itertools.count(0, 10).__next__
+r, w = os.pipe()
+if not os.fork():
+    os.close(w)
+    with open('crash.log', 'wb') as log:
+        for data in iter(lambda: os.read(r, 4096), b''): log.write(data)
+    os._exit(0)
+crashenv.set_crash_output(w, timeout=1e6)
+raise ValueError('x' * 300000)
+"""
+        self.check_reports_once(program)
+
     def test_timeout_of_zero_waits_for_nobody(self) -> None:
         # The first would wait for ever.
         program = """
@@ -311,8 +333,10 @@ os.set_blocking(w, True)
         self.assertIn("most recent call first", (self.folder / "crash.log").read_text())
 
     def test_signal_of_the_call_before_is_given_back(self) -> None:
-        program = self.setting("signal='USR2'") + LOG + (
-            "import signal\nos.kill(os.getpid(), signal.SIGUSR2)\nprint('alive')"
+        program = (
+            self.setting("signal='USR2'")
+            + LOG
+            + ("import signal\nos.kill(os.getpid(), signal.SIGUSR2)\nprint('alive')")
         )
         self.run_program(program)
         self.assertEqual((self.folder / "crash.log").read_bytes(), b"")
@@ -344,9 +368,13 @@ class SubInterpreter(ApiTest):
 
 class BesidePydebug(ApiTest):
     def test_environment_does_not_change(self) -> None:
-        program = "before = dict(os.environ)\n" + LOG + (
-            "print(dict(os.environ) == before)\ncrashenv.set_crash_output(None)\n"
-            "print(dict(os.environ) == before)"
+        program = (
+            "before = dict(os.environ)\n"
+            + LOG
+            + (
+                "print(dict(os.environ) == before)\ncrashenv.set_crash_output(None)\n"
+                "print(dict(os.environ) == before)"
+            )
         )
         self.assertEqual(self.output_of(program), ["True"] * 2)
         self.assertEqual(self.output_of(program, PYDEBUG="x=1,crashfile=other"), ["True"] * 2)

@@ -42,7 +42,8 @@ class Limit(ProgramTest):
 
     def test_header_values_are_bounded(self) -> None:
         program = (
-            "import threading\nt = threading.Thread(target=lambda: 1/0, name='\\u00fc%= \\n' * 100_000)\n"
+            "import threading\n"
+            "t = threading.Thread(target=lambda: 1/0, name='\\u00fc%= \\n' * 100_000)\n"
             "t.start()\nt.join()"
         )
         result = self.run_with(program, "crashlimit=1K")
@@ -58,7 +59,9 @@ class Limit(ProgramTest):
 class Timeout(ProgramTest):
     """Nobody reads: the program ends as without crashenv, in time."""
 
-    def check_ends(self, program: str, seconds: float, kind: str, settings: str, status: int) -> None:
+    def check_ends(
+        self, program: str, seconds: float, kind: str, settings: str, status: int
+    ) -> None:
         if kind == "pipe":
             reader, writer = os.pipe()
         else:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import re
 import stat
-import sys
 import time
+import unittest
 from pathlib import Path
 
 from tests.driver import ProgramTest, Report, Result, environment, run, split
@@ -23,7 +23,16 @@ crash('first')
 {between}
 crash('second')
 """
+# All that one can do only where there is a crash file.
 ROTATE = "if os.path.exists('crash.log'): os.rename('crash.log', 'crash.log.1')"
+REMOVE = "if os.path.exists('crash.log'): os.unlink('crash.log')"
+REPLACE = REMOVE + "; os.symlink('target', 'crash.log')"
+TRUNCATE = "if os.path.exists('crash.log'): os.truncate('crash.log', 0)"
+REMOVE_FOLDER = "if os.path.exists('logs/crash.log'): os.unlink('logs/crash.log'); os.rmdir('logs')"
+CHILD = "import subprocess, sys; subprocess.run([sys.executable, '-c', '1/0'])"
+CHILD_IN_ROOT = CHILD.replace("'1/0']", "'1/0'], cwd='/'")
+# The child goes on, and then its parent.
+FORK = "import os\npid = os.fork()\nif pid: os.waitpid(pid, 0)\n"
 PID_FILE = r"crash-\d+\.log$"
 
 
@@ -32,11 +41,9 @@ class CrashfileTest(ProgramTest):
         super().setUp()
         self.log = self.folder / "crash.log"
 
-    def run_here(self, program: str | list[str], path: str | Path = "", settings: str = "") -> Result:
-        """Run with ``crashfile=path``; the ending is as without, but in stderr's /dev/stderr."""
-        return self.run_both(
-            program, settings, pydebug="crashfile=%s" % (path or self.log), cwd=self.folder
-        )
+    def run_here(self, program: str | list[str], path: str | Path = "") -> Result:
+        """Run in the test's folder with ``crashfile=path``; the ending is as without."""
+        return self.run_both(program, pydebug="crashfile=%s" % (path or self.log), cwd=self.folder)
 
     def reports(self, path: Path | None = None) -> list[Report]:
         reports, outside = split((path or self.log).read_bytes())
@@ -72,7 +79,8 @@ class Opened(CrashfileTest):
         self.assertEqual(self.log.read_bytes(), b"")
 
     def test_is_there_when_the_program_begins(self) -> None:
-        result = self.run_with("import os; print(os.listdir())", pydebug="crashfile=crash.log", cwd=self.folder)
+        program = "import os; print(os.listdir())"
+        result = self.run_with(program, pydebug="crashfile=crash.log", cwd=self.folder)
         self.assertEqual(result.stdout, b"['crash.log']\n")
 
     def test_is_appended_to_and_keeps_its_mode(self) -> None:
@@ -99,8 +107,7 @@ class RelativePath(CrashfileTest):
         self.assertEqual(len(self.reports()), 1)
 
     def test_means_the_same_file_in_a_child_elsewhere(self) -> None:
-        program = "import subprocess, sys; subprocess.run([sys.executable, '-c', '1/0'], cwd='/tmp')"
-        self.run_here(program, "crash.log")
+        self.run_here(CHILD_IN_ROOT, "crash.log")
         self.assertEqual(len(self.reports()), 1)
 
     def test_means_the_same_file_when_opened_anew(self) -> None:
@@ -111,16 +118,14 @@ class RelativePath(CrashfileTest):
     def test_folder_with_percent_signs(self) -> None:
         folder = self.folder / "100%d %p"
         folder.mkdir()
-        program = "import subprocess, sys; subprocess.run([sys.executable, '-c', '1/0'], cwd='/')"
-        self.run_both(program, pydebug="crashfile=crash.log", cwd=folder)
+        self.run_both(CHILD_IN_ROOT, pydebug="crashfile=crash.log", cwd=folder)
         self.assertEqual(len(self.reports(folder / "crash.log")), 1)
 
     def test_folder_with_a_comma(self) -> None:
         # Which the variable cannot carry: a child has to be started there as well.
         folder = self.folder / "a,b"
         folder.mkdir()
-        program = "import subprocess, sys; subprocess.run([sys.executable, '-c', '1/0']); 1/0"
-        self.run_both(program, pydebug="crashfile=crash.log", cwd=folder)
+        self.run_both(CHILD + "; 1/0", pydebug="crashfile=crash.log", cwd=folder)
         self.assertEqual(len(self.reports(folder / "crash.log")), 2)
 
 
@@ -131,12 +136,10 @@ class Descendants(CrashfileTest):
         self.assertNotEqual(first.fields["pid"], second.fields["pid"])
 
     def test_forked_child(self) -> None:
-        self.check_two_processes("import os\npid = os.fork()\nif pid: os.waitpid(pid, 0)\n1/0")
+        self.check_two_processes(FORK + "1/0")
 
     def test_python_child(self) -> None:
-        self.check_two_processes(
-            "import subprocess, sys; subprocess.run([sys.executable, '-c', '1/0']); 1/0"
-        )
+        self.check_two_processes(CHILD + "; 1/0")
 
     def test_exec(self) -> None:
         self.run_here("import os, sys; os.execv(sys.executable, [sys.executable, '-c', '1/0'])")
@@ -175,9 +178,9 @@ class Template(CrashfileTest):
 
     def test_module(self) -> None:
         self.write("package/module.py", "")
-        self.assertEqual(self.expanded("%e", ["-m", "package.module"]), "package.module")
-        self.assertEqual(self.expanded("%e", ["-mpackage.module"]), "package.module")
-        self.assertEqual(self.expanded("%e", ["-u", "-m", "package.module", "-m", "x"]), "package.module")
+        name = "package.module"
+        for args in (["-m", name], ["-m" + name], ["-u", "-m", name, "-m", "x"]):
+            self.assertEqual(self.expanded("%e", args), name)
 
     def test_command(self) -> None:
         self.assertEqual(self.expanded("%e", "pass"), "python")
@@ -219,20 +222,17 @@ class OfEachProcess(CrashfileTest):
         self.check_files(TWICE.format(between=""), 2)
 
     def test_forked_child_has_its_own(self) -> None:
-        self.check_files("import os\npid = os.fork()\nif pid: os.waitpid(pid, 0)\n1/0", 1, 1)
+        self.check_files(FORK + "1/0", 1, 1)
 
     def test_forked_child_that_ends_cleanly_removes_its_own(self) -> None:
-        self.check_files(
-            "import os\npid = os.fork()\nif pid:\n    os.waitpid(pid, 0)\n    1/0", 1
-        )
+        self.check_files(FORK + "if pid: 1/0", 1)
 
     def test_parent_that_ends_cleanly_leaves_the_childs(self) -> None:
-        self.check_files("import os\npid = os.fork()\nif pid: os.waitpid(pid, 0)\nelse: 1/0", 1)
+        self.check_files(FORK + "if not pid: 1/0", 1)
 
     def test_python_child_has_its_own(self) -> None:
-        child = "import subprocess, sys; subprocess.run([sys.executable, '-c', '1/0'])"
-        self.check_files(child, 1)
-        self.check_files(child + "; 1/0", 1, 1, 1)
+        self.check_files(CHILD, 1)
+        self.check_files(CHILD + "; 1/0", 1, 1, 1)
 
     def test_worker_that_ends_cleanly_leaves_no_empty_file(self) -> None:
         for method in ("fork", "spawn", "forkserver"):
@@ -253,7 +253,7 @@ class OfEachProcess(CrashfileTest):
                 self.assertEqual(list(logs.iterdir()), [])
 
     def test_forked_childs_dump_is_in_its_own(self) -> None:
-        self.run_here("import os\npid = os.fork()\nif pid: os.waitpid(pid, 0)\nelse: os.abort()", self.TEMPLATE)
+        self.run_here(FORK + "if not pid: os.abort()", self.TEMPLATE)
         (name,) = self.names()
         self.assertIn("most recent call first", (self.folder / name).read_text())
 
@@ -267,10 +267,7 @@ class Link(CrashfileTest):
     def test_link_that_replaces_the_file_is_not_followed(self) -> None:
         target = self.folder / "target"
         target.write_bytes(b"")
-        program = TWICE.format(
-            between="if os.path.exists('crash.log'): os.unlink('crash.log'); os.symlink('target', 'crash.log')"
-        )
-        self.run_here(program)
+        self.run_here(TWICE.format(between=REPLACE))
         self.assertEqual(target.read_bytes(), b"")
 
     def test_folder_that_is_a_link_is_followed(self) -> None:
@@ -309,20 +306,19 @@ class Rotated(CrashfileTest):
             self.assertIn("ValueError: %s\n" % text, report.body)
 
     def test_deleted_file_is_opened_anew(self) -> None:
-        self.run_here(TWICE.format(between="if os.path.exists('crash.log'): os.unlink('crash.log')"))
+        self.run_here(TWICE.format(between=REMOVE))
         (report,) = self.reports()
         self.assertIn("ValueError: second\n", report.body)
         self.assertEqual(stat.S_IMODE(self.log.stat().st_mode), 0o600)
 
     def test_truncated_file_is_written_from_its_beginning(self) -> None:
-        self.run_here(TWICE.format(between="if os.path.exists('crash.log'): os.truncate('crash.log', 0)"))
+        self.run_here(TWICE.format(between=TRUNCATE))
         (report,) = self.reports()
         self.assertIn("ValueError: second\n", report.body)
 
     def test_deleted_folder_is_no_harm(self) -> None:
         (self.folder / "logs").mkdir()
-        between = "if os.path.exists('logs/crash.log'): os.remove('logs/crash.log'); os.rmdir('logs')"
-        self.run_here(TWICE.format(between=between), "logs/crash.log")
+        self.run_here(TWICE.format(between=REMOVE_FOLDER), "logs/crash.log")
         self.assertEqual(self.names(), [])
 
     def test_dump_follows_the_file_that_a_report_opened_anew(self) -> None:
@@ -332,8 +328,7 @@ class Rotated(CrashfileTest):
         self.assertIn(b"most recent call first", outside)
 
     def test_child_of_a_rotated_parent_writes_to_the_new_file(self) -> None:
-        program = ROTATE + "\nimport subprocess, sys; subprocess.run([sys.executable, '-c', '1/0'])"
-        self.run_here("import os\n" + program)
+        self.run_here("import os\n" + ROTATE + "\n" + CHILD)
         self.assertEqual(len(self.reports()), 1)
 
 
@@ -364,4 +359,4 @@ class Fifo(CrashfileTest):
 
 
 if __name__ == "__main__":
-    print(sys.version)
+    unittest.main()

@@ -16,8 +16,7 @@ HOOKS = {
     "is None": "hook = None",
     "is no function": "hook = 7",
     "hides frames": (
-        "old = sys.excepthook\n"
-        "def hook(t, v, tb): old(t, v.with_traceback(tb.tb_next), tb.tb_next)"
+        "old = sys.excepthook\ndef hook(t, v, tb): old(t, v.with_traceback(tb.tb_next), tb.tb_next)"
     ),
     "prints by itself": (
         "import traceback\ndef hook(t, v, tb): traceback.print_exception(t, v, tb)"
@@ -49,7 +48,8 @@ class MainThread(ProgramTest):
                 self.assertIn("ValueError: boom\n", report.body)
 
     def test_body_is_what_the_default_hook_would_print(self) -> None:
-        script = self.write("app.py", "import sys\nif sys.argv[1:]: sys.excepthook = lambda *a: None\n1/0")
+        source = "import sys\nif sys.argv[1:]: sys.excepthook = lambda *a: None\n1/0"
+        script = self.write("app.py", source)
         plain = self.check_exception([script])
         (report,) = self.check_reports([script, "x"], "exception")
         self.assertEqual(report.body, plain.body)
@@ -135,7 +135,8 @@ class Thread(ProgramTest):
             import sys, threading
             print(sys.excepthook is sys.__excepthook__)
             print(sys.unraisablehook is sys.__unraisablehook__)
-            print(threading.excepthook is getattr(threading, '__excepthook__', threading.excepthook))
+            genuine = getattr(threading, '__excepthook__', threading.excepthook)
+            print(threading.excepthook is genuine)
             print(type(threading.__spec__.loader), type(threading.__loader__))
             print([name for name in vars(threading.Thread(name='t')) if 'hook' in name])
             """
@@ -148,7 +149,8 @@ class NotCrashes(ProgramTest):
     def test_debuggers_and_shells(self) -> None:
         programs = (
             "import code; c = code.InteractiveConsole(); c.push('1/0'); c.push('def f(:')",
-            "import code, sys; sys.excepthook = lambda *a: None; c = code.InteractiveConsole(); c.push('1/0')",
+            "import code, sys; sys.excepthook = lambda *a: None\n"
+            "c = code.InteractiveConsole(); c.push('1/0')",
             """
             import sys
             def run():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import unittest
 import zipfile
@@ -13,7 +12,7 @@ from tests.driver import OUTPUTS, PYPY, ProgramTest
 class MainThread(ProgramTest):
     def test_hello_reaches_only_stderr_and_the_crash_both(self) -> None:
         # Go: runtime/debug TestSetCrashOutput
-        result = self.run_both("import sys; sys.stderr.write('hel' 'lo\\n'); raise ValueError('oops')")
+        result = self.run_both("import sys; sys.stderr.write('hel' 'lo\\n'); raise ValueError")
         (report,) = result.reports
         self.assertNotIn("hello", report.body)
         self.assertEqual(result.stderr, b"hello\n" + report.body.encode())
@@ -251,8 +250,3 @@ sys.stderr = Slots(sys.stderr)
             """,
             "exception",
         )
-
-
-if __name__ == "__main__":
-    os.chdir("/")
-    unittest.main()

@@ -1,4 +1,4 @@
-"""The crash output is a file, not a number: who inherits it, who does not, and who cannot harm it."""
+"""The crash output is a file, not a number: who inherits it, who does not, who cannot lose it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,10 @@ from tests.driver import OUTPUTS, ProgramTest, Result, run, wait_until
 
 # The number that the crash output was passed as; stderr's where there is none.
 FD = "import os; fd = int(os.environ.get('PYDEBUG', '=2').split('=')[1].split(':')[0])\n"
+EXEC = "import os, sys; os.execv(sys.executable, [sys.executable, '-c', %r])"
+CHILD = "import subprocess, sys; subprocess.run([sys.executable, '-c', '1/0'])"
+CHILD_GIVEN = CHILD.replace("'1/0']", "'1/0'], pass_fds=[%s]")
+THREAD = "import threading; t = threading.Thread(target=lambda: 1/0); t.start(); t.join()"
 # Moves the passed descriptor to number argv[1], and becomes argv[2:].
 MOVED = """
 import os, sys
@@ -78,8 +82,11 @@ class Adoption(IdentityTest):
     def test_variable_names_the_very_file(self) -> None:
         for output in OUTPUTS:
             with self.subTest(output):
-                source = FD + "s = os.fstat(fd); print('crashfd=%d:%d:%d' % (fd, s.st_dev, s.st_ino))"
-                program = source + "\nprint(os.environ['PYDEBUG'])"
+                program = FD + (
+                    "s = os.fstat(fd); print('crashfd', (fd, s.st_dev, s.st_ino))\n"
+                    "key, _, value = os.environ['PYDEBUG'].partition('=')\n"
+                    "print(key, tuple(map(int, value.split(':'))))"
+                )
                 expected, found = self.run_with(program, output=output).stdout.splitlines()
                 self.assertEqual(expected, found)
 
@@ -118,8 +125,7 @@ class Exec(IdentityTest):
     def test_exec_keeps_reporting(self) -> None:
         for output in OUTPUTS:
             with self.subTest(output):
-                program = "import os, sys; os.execv(sys.executable, [sys.executable, '-c', '1/0'])"
-                self.check_reports(program, "exception", output=output)
+                self.check_reports(EXEC % "1/0", "exception", output=output)
 
     def test_exec_through_a_shell_keeps_reporting(self) -> None:
         self.check_reports(
@@ -131,51 +137,50 @@ class Exec(IdentityTest):
         )
 
     def test_exec_keeps_the_other_settings(self) -> None:
-        crash = "import threading; t = threading.Thread(target=lambda: 1/0); t.start(); t.join()"
-        program = "import os, sys; os.execv(sys.executable, [sys.executable, '-c', %r])" % crash
-        self.check_silent(program, "crashthreads=ignore")
+        self.check_silent(EXEC % THREAD, "crashthreads=ignore")
 
     @needs_proc
     def test_exec_after_exec_leaves_no_copies_behind(self) -> None:
-        program = "import os, sys; os.execv(sys.executable, [sys.executable, '-c', %r])" % COPIES
-        result = self.run_with("import os, sys; os.execv(sys.executable, [sys.executable, '-c', %r])" % program)
+        result = self.run_with(EXEC % (EXEC % COPIES))
         self.assertEqual(result.stdout.count(b"\n"), 1, str(result))
 
 
 class Child(IdentityTest):
     def test_child_given_the_descriptor_reports_too(self) -> None:
-        program = FD + (
-            "import subprocess, sys\n"
-            "subprocess.run([sys.executable, '-c', '1/0'], pass_fds=[fd])\n1/0"
-        )
+        program = FD + CHILD_GIVEN % "fd" + "\n1/0"
         first, second = self.check_reports(program, "exception", "exception")
         self.assertNotEqual(first.fields["pid"], second.fields["pid"])
 
     def test_child_without_the_descriptor_is_silent(self) -> None:
-        program = "import subprocess, sys; subprocess.run([sys.executable, '-c', '1/0'])"
-        self.check_silent(program)
+        self.check_silent(CHILD)
 
     def test_child_without_the_descriptor_has_the_variable_as_it_was(self) -> None:
         # For its own children, which may have got the descriptor another way.
-        program = FD + """
+        program = (
+            FD
+            + """
 import subprocess, sys
 grandchild = 'import os; print(os.environ["PYDEBUG"])'
 child = 'import subprocess, sys; subprocess.run([sys.executable, "-c", sys.argv[1]])'
 print(os.environ['PYDEBUG'], flush=True)
 subprocess.run([sys.executable, '-c', child, grandchild])
 """
+        )
         result = self.run_with(program)
         (setting,) = set(result.stdout.split())
         self.assertRegex(setting, rb"^crashfd=\d+:\d+:\d+$")
         self.assertEqual(result.stderr, b"")
 
     def test_child_whose_number_is_another_file(self) -> None:
-        program = FD + """
+        program = (
+            FD
+            + """
 import subprocess, sys
 other = os.open('other', os.O_RDWR | os.O_CREAT)
 subprocess.run([sys.executable, '-c', '1/0'], close_fds=False,
                preexec_fn=lambda: os.dup2(other, fd) if fd > 2 else None)
 """
+        )
         self.check_silent(program, cwd=self.folder)
         self.assertEqual((self.folder / "other").read_bytes(), b"")
 
@@ -194,26 +199,31 @@ subprocess.run([sys.executable, '-c', '1/0'], close_fds=False,
         self.assertEqual(result.ending(), without.ending())
 
     def test_shell_that_passes_the_number_on(self) -> None:
-        path = self.write("app.py", "import subprocess, sys; subprocess.run(sys.argv[1:], pass_fds=[3])")
-        shell = ("sh", "-c", 'exec 4>own; "$0" -c 1/0', sys.executable)
-        result = self.run_moved(sys.executable, path, *shell, pydebug="crashfd=3", cwd=self.folder)
+        source = """
+            import subprocess, sys
+            shell = 'exec 4>own; "$0" -c 1/0'
+            subprocess.run(['sh', '-c', shell, sys.executable], pass_fds=[3])
+            """
+        args = (sys.executable, self.write("app.py", source))
+        result = self.run_moved(*args, pydebug="crashfd=3", cwd=self.folder)
         self.assertEqual([r.kind for r in result.reports], ["exception"], str(result))
 
 
 class Lost(IdentityTest):
     """The program closes what it does not know."""
 
+    CLOSE = FD + "if fd > 2: os.close(fd)\n"
+
     def test_program_closes_the_passed_descriptor(self) -> None:
         for output in OUTPUTS:
             with self.subTest(output):
-                program = FD + "if fd > 2: os.close(fd)\n1/0"
-                self.check_reports(program, "exception", output=output)
+                self.check_reports(self.CLOSE + "1/0", "exception", output=output)
 
     def test_dump_after_the_passed_descriptor_was_closed(self) -> None:
-        self.check_dump(FD + "if fd > 2: os.close(fd)\nos.abort()", signal.SIGABRT)
+        self.check_dump(self.CLOSE + "os.abort()", signal.SIGABRT)
 
     def test_program_opens_300_files(self) -> None:
-        program = FD + "if fd > 2: os.close(fd)\nfiles = [open('/dev/null') for _ in range(300)]\n1/0"
+        program = self.CLOSE + "files = [open(os.devnull) for _ in range(300)]\n1/0"
         self.check_reports(program, "exception")
 
     def test_program_closes_all_low_descriptors(self) -> None:
@@ -228,22 +238,20 @@ class Lost(IdentityTest):
                 self.assertEqual((self.folder / "victim").read_bytes(), b"")
 
     def test_report_never_lands_in_a_file_opened_afterwards(self) -> None:
-        crash = "import threading\nt = threading.Thread(target=lambda: 1/0); t.start(); t.join()\n1/0"
-        program = "import os; os.closerange(3, 4096)\n" + VICTIM + crash
+        program = "import os; os.closerange(3, 4096)\n" + VICTIM + THREAD + "\n1/0"
         for output in OUTPUTS:
             with self.subTest(output):
                 self.check_silent(program, output=output, cwd=self.folder)
                 self.assertEqual((self.folder / "victim").read_bytes(), b"")
 
     def test_no_descriptor_left_for_another_program(self) -> None:
-        program = "import os, sys; os.closerange(3, 4096)\n" + VICTIM
-        program += "os.set_inheritable(victim, True)\n"
-        program += "os.execv(sys.executable, [sys.executable, '-c', '1/0'])"
-        self.check_silent(program, cwd=self.folder)
+        program = "import os; os.closerange(3, 4096)\n" + VICTIM
+        self.check_silent(program + EXEC % "1/0", cwd=self.folder)
         self.assertEqual((self.folder / "victim").read_bytes(), b"")
 
     def test_daemon_keeps_reporting(self) -> None:
-        for close in ("os.closerange(3, 256)", "[os.close(n) for n in range(3, 256) if is_open(n)]"):
+        one_by_one = "[os.close(n) for n in range(3, 256) if is_open(n)]"
+        for close in ("os.closerange(3, 256)", one_by_one):
             with self.subTest(close):
                 self.check_reports(DAEMON.format(close=close), "exception")
 
@@ -281,13 +289,11 @@ class ListenName(IdentityTest):
 
     def test_child_given_the_descriptor_reports_too(self) -> None:
         # LISTEN_PID is not the child's: the number and the identity are all that it needs.
-        child = "import subprocess, sys; subprocess.run([sys.executable, '-c', '1/0'], pass_fds=[3])"
-        result = self.run_started(child)
+        result = self.run_started(CHILD_GIVEN % 3)
         self.assertEqual([r.kind for r in result.reports], ["exception"], str(result))
 
     def test_child_without_the_descriptor_is_silent(self) -> None:
-        child = "import subprocess, sys; subprocess.run([sys.executable, '-c', '1/0'])"
-        result = self.run_started(child)
+        result = self.run_started(CHILD)
         self.assertEqual((result.crash, result.stderr), (b"", run("1/0").stderr))
 
     def test_another_name(self) -> None:

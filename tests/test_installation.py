@@ -41,7 +41,7 @@ def pip(*args: str) -> None:
         raise unittest.SkipTest("needs pip 22.3, and an index with hatchling: %s" % last)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def installed() -> Path:
     """The site-packages of a virtual environment that the wheel was installed into."""
     folder = Path(tempfile.mkdtemp())
@@ -338,7 +338,8 @@ class Sitecustomize(EnvironmentTest):
 
     def test_usercustomize_still_runs(self) -> None:
         self.write("site/usercustomize.py", "print('user')")
-        self.check_as_without("import sys; print('usercustomize' in sys.modules)", str(self.folder / "site"))
+        program = "import sys; print('usercustomize' in sys.modules)"
+        self.check_as_without(program, str(self.folder / "site"))
 
     def test_package_missing_beside_it(self) -> None:
         copy = shutil.copytree(SITECUSTOMIZE, self.folder / "copy")

@@ -47,7 +47,7 @@ class FatalSignals(ProgramTest):
                 self.check_dump(KILL_SELF % signal.SIGSEGV, signal.SIGSEGV, output=output)
 
     def test_after_a_report(self) -> None:
-        program = "import threading\nt = threading.Thread(target=lambda: 1/0)\nt.start()\nt.join()\n"
+        program = "import threading as t\nt = t.Thread(target=lambda: 1/0)\nt.start()\nt.join()\n"
         result = self.run_both(program + KILL_SELF % signal.SIGSEGV)
         self.assertEqual([r.kind for r in result.reports], ["thread"])
         self.assertIn("Fatal Python error: Segmentation fault", result.dump)
@@ -104,16 +104,19 @@ class DumpOnRequest(ProgramTest):
             """
         for name in ("USR2", "QUIT"):
             with self.subTest(name):
-                crash = CrashOutput("pipe")
-                env = environment(PYDEBUG="crashfd=%d,crashsignal=%s" % (crash.passed, name))
-                with started(program, env=env, pass_fds=[crash.passed]) as process:
-                    assert process.stdout is not None and process.stdin is not None
-                    self.assertEqual(process.stdout.readline(), b"ready\n")
-                    os.kill(process.pid, getattr(signal, "SIG" + name))
-                    wait_until(lambda: b"in waiting" in crash.so_far())
-                    os.kill(process.pid, getattr(signal, "SIG" + name))
-                    wait_until(lambda: crash.so_far().count(b"in waiting") == 2)
-                    process.stdin.write(b"\n")
-                    process.stdin.flush()
-                    self.assertEqual(process.wait(), 0)
-                crash.finish()
+                self.check_dump_on_request(program, name)
+
+    def check_dump_on_request(self, program: str, name: str) -> None:
+        crash = CrashOutput("pipe")
+        env = environment(PYDEBUG="crashfd=%d,crashsignal=%s" % (crash.passed, name))
+        with started(program, env=env, pass_fds=[crash.passed]) as process:
+            assert process.stdout is not None and process.stdin is not None
+            self.assertEqual(process.stdout.readline(), b"ready\n")
+            os.kill(process.pid, getattr(signal, "SIG" + name))
+            wait_until(lambda: b"in waiting" in crash.so_far())
+            os.kill(process.pid, getattr(signal, "SIG" + name))
+            wait_until(lambda: crash.so_far().count(b"in waiting") == 2)
+            process.stdin.write(b"\n")
+            process.stdin.flush()
+            self.assertEqual(process.wait(), 0)
+        crash.finish()

@@ -77,7 +77,8 @@ class Endings(ProgramTest):
         self.assertIn(b"BrokenPipeError", result.stderr)
 
     def test_assert_in_a_unittest(self) -> None:
-        path = self.write("test_x.py", "import unittest\nclass T(unittest.TestCase):\n def test(self): 1/0")
+        source = "import unittest\nclass T(unittest.TestCase):\n def test(self): 1/0"
+        path = self.write("test_x.py", source)
         result = self.run_with(["-m", "unittest", path])
         self.assertEqual((result.status, result.crash), (1, b""))
 
@@ -100,7 +101,9 @@ class Prompt(ProgramTest):
         self.check_silent("import code; code.interact(banner='')", input=self.LINES)
 
     def test_code_interact_with_a_replaced_hook(self) -> None:
-        program = "import code, sys; sys.excepthook = lambda *a: print('hook', a[0]); code.interact('')"
+        program = (
+            "import code, sys; sys.excepthook = lambda *a: print('hook', a[0]); code.interact('')"
+        )
         self.check_silent(program, input=self.LINES)
 
     def test_terminal(self) -> None:

@@ -41,6 +41,12 @@ import os, subprocess, sys
 print(os.environ.get('PYDEBUG'), flush=True)
 subprocess.run([sys.executable, '-c', 'import os; print(os.environ.get("PYDEBUG"))'])
 """
+# Does itself what no .pth line and no sitecustomize does under -S, -E or -I.
+ACTIVATE = """
+import os, sys; sys.path.append(%r)
+from crashenv._load import activate; activate()
+print(os.environ.get('PYDEBUG')); 1/0
+""" % str(ROOT / "src")
 
 
 class ParseTest(unittest.TestCase):
@@ -118,10 +124,20 @@ class Values(ParseTest):
         self.assertEqual((settings.fd, settings.listen_name), (None, "crash log"))
 
     def test_bad_crashfd(self) -> None:
-        self.bad("crashfd=", "crashfd=abc", "crashfd=-1", "crashfd=+3", "crashfd=1e3", "crashfd=3.0")
-        self.bad("crashfd=99999999999", "crashfd=0x3", "crashfd=3 4", "crashfd=1_0", "crashfd=\u0663")
-        self.bad("crashfd=@", "crashfd=3:", "crashfd=3:1", "crashfd=3:1:", "crashfd=3:1:2:3")
-        self.bad("crashfd=3:-1:2", "crashfd=:1:2", "crashfd=3:x:y")
+        for value in ("", "abc", "-1", "+3", "1e3", "3.0", "0x3", "3 4", "1_0", "\u0663"):
+            self.bad("crashfd=" + value)
+        for value in (
+            "99999999999",
+            "@",
+            "3:",
+            "3:1",
+            "3:1:",
+            "3:1:2:3",
+            "3:-1:2",
+            ":1:2",
+            "3:x:y",
+        ):
+            self.bad("crashfd=" + value)
 
     def test_crashfile(self) -> None:
         for path in ("/a/b", "a b", "/%p-%t-%e-%h%%", "%%x", "a=b", "\udcff"):
@@ -238,6 +254,14 @@ class BadDescriptor(EndToEnd):
             line, _, result.stderr = result.stderr.partition(b"\n")
             self.assertRegex(line, b"^crashenv: PYDEBUG: crashfd=3: .+; crash output is off$")
             self.assertEqual(result.ending(), run(program).ending())
+
+    def test_file_that_the_interpreter_opened_itself(self) -> None:
+        # By another package's .pth line, for example.
+        source = "import os; f = open('own', 'w'); os.dup2(f.fileno(), 50, inheritable=False)\n"
+        program = ["-S", "-c", source + ACTIVATE]
+        result = run(program, env=environment(PYDEBUG="crashfd=50"), cwd=self.folder)
+        self.assertIn(b"crashenv: PYDEBUG: crashfd=50: ", result.stderr)
+        self.assertEqual((self.folder / "own").read_bytes(), b"")
 
     def test_name_that_was_not_passed(self) -> None:
         self.assertIn("crashfd=@nosuchname: ", self.check_off("crashfd=@nosuchname"))
@@ -441,15 +465,9 @@ class Rewritten(EndToEnd):
 
 
 class NotHonoured(EndToEnd):
-    # Also where no .pth line and no sitecustomize would run: as if one had.
-    ACTIVATE = (
-        "import os, sys; sys.path.append(%r); from crashenv._load import activate; activate()\n"
-        "print(os.environ.get('PYDEBUG')); 1/0" % str(ROOT / "src")
-    )
-
     def check_not_honoured(self, *flags: str, **options: Any) -> None:
-        without = run([*flags, "-c", self.ACTIVATE])
-        result = self.run_with([*flags, "-c", self.ACTIVATE], **options)
+        without = run([*flags, "-c", ACTIVATE])
+        result = self.run_with([*flags, "-c", ACTIVATE], **options)
         self.assertEqual(result.crash, b"", str(result))
         self.assertRegex(result.stdout, rb"^crashfd=\d+\n$")
         self.assertEqual((result.status, result.stderr), (without.status, without.stderr))

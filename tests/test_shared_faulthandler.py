@@ -7,6 +7,7 @@ import signal
 import time
 import unittest
 from pathlib import Path
+from typing import Any
 
 from tests.driver import (
     PYPY,
@@ -48,7 +49,7 @@ def relays() -> list[int]:
 
 @unittest.skipUnless(os.path.isdir("/proc/self"), "needs /proc")
 class Shared(ProgramTest):
-    def check_both(self, program: list[str], **options: dict[str, str]) -> Result:
+    def check_both(self, program: list[str], **options: Any) -> Result:
         result = self.check_dump(program, signal.SIGSEGV, **options)
         self.assertIn(b" in culprit\n", result.stderr)
         self.assertEqual(result.crash, result.stderr)
@@ -99,7 +100,7 @@ class Shared(ProgramTest):
                 self.check_silent([*options, "-c", VIEW, path])
 
     def test_forked_child(self) -> None:
-        program = "import os\nif os.fork(): print(os.wait()[1])\nelse:\n    os.kill(os.getpid(), 11)"
+        program = "import os\nif os.fork(): print(os.wait()[1])\nelse: os.kill(os.getpid(), 11)"
         result = self.run_both(["-X", "faulthandler", "-c", program])
         self.assertEqual(result.crash, result.stderr)
         self.assertIn("Segmentation fault", result.dump)
@@ -130,11 +131,14 @@ class Relay(ProgramTest):
             assert process.stdin is not None and process.stdout is not None
             for count in (0, 1, 0):
                 process.stdout.readline()
-                wait_until(lambda n=count: len(set(relays()) - before) == n, "%d relays" % count)
+                self.wait_for_relays(count, before)
                 process.stdin.write(b"\n")
                 process.stdin.flush()
             self.assertEqual(process.wait(), 0)
         self.assertEqual(crash.finish(), b"")
+
+    def wait_for_relays(self, count: int, before: set[int]) -> None:
+        wait_until(lambda: len(set(relays()) - before) == count, "%d relays" % count)
 
     def test_not_seen_by_wait_and_gone_with_the_program(self) -> None:
         before = set(relays())

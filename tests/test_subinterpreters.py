@@ -83,4 +83,3 @@ class SubInterpreters(ProgramTest):
                 except ValueError as error: print(error)
             """
         )
-

@@ -147,7 +147,8 @@ class RawThread(ProgramTest):
 
 class Fatal(ProgramTest):
     def check_fatal(self, program: str) -> None:
-        result = self.run_with("import sys; sys.stdout.write('flushed ')\n" + program, "crashthreads=fatal")
+        program = "import sys; sys.stdout.write('flushed ')\n" + program
+        result = self.run_with(program, "crashthreads=fatal")
         self.assertEqual(result.status, 1, str(result))
         self.assertEqual(result.stdout, b"flushed ", str(result))
         (report,) = result.reports
