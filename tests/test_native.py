@@ -55,7 +55,13 @@ class FatalSignals(ProgramTest):
 
 class CoreSignals(ProgramTest):
     def test_from_outside(self) -> None:
-        program = "import sys\ndef culprit():\n    print('ready', flush=True)\n    sys.stdin.read()\nculprit()"
+        program = """
+            import sys
+            def culprit():
+                print('ready', flush=True)
+                sys.stdin.read()
+            culprit()
+            """
         for signum in CORE:
             with self.subTest(signum.name):
                 crash = CrashOutput("pipe")
