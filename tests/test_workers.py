@@ -170,7 +170,6 @@ class Workers(ProgramTest):
         self.check_silent(
             """
             import multiprocessing
-from typing import Any
             p = multiprocessing.Process(name='n')
             p.name = 'other'
             print(p.name, multiprocessing.current_process().name)
