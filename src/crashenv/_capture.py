@@ -24,7 +24,12 @@ def print_and_keep(
 
     Raises what ``hook`` raises, and nothing else.
     """
-    if not _read_along(body, True, hook, args):
+    try:
+        complete = _read_along(body, True, hook, args)
+    except BaseException:  # PyPy's default hook raises what a broken stderr raises
+        only_keep(body, value, hook, *args)
+        raise
+    if not complete:
         # stderr is None, broken, or no ordinary stream
         only_keep(body, value, hook, *args)
     elif _type_name(value) not in body.text():

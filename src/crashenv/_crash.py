@@ -53,8 +53,10 @@ def main_thread(
         return
     _remember(value)
     body = Body(output.limit)
-    _capture.print_and_keep(body, value, print_exception, exc_type, value, traceback)
-    _report(output, "exception", _current_thread_name(), body)
+    try:
+        _capture.print_and_keep(body, value, print_exception, exc_type, value, traceback)
+    finally:
+        _report(output, "exception", _current_thread_name(), body)
 
 
 def displaced(output: "CrashOutput", print_exception: "ExceptHook") -> None:

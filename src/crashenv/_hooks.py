@@ -45,12 +45,14 @@ def crash_side() -> "ModuleType | None":
 def report(entry: str, original: "Callable[..., Any]", *args: "Any") -> None:
     """Have the crash side's ``entry`` call ``original(*args)``, or call it.
 
-    It is called exactly once, and what it raises is raised, whatever fails of ours.
+    It prints exactly once, and what it raises is raised, whatever fails of ours.
     """
     called = raised = False
 
-    def once(*args: "Any") -> "Any":
+    def tracked(*args: "Any") -> "Any":
         nonlocal called, raised
+        if called:  # the crash side has it print once more, nowhere
+            return original(*args)
         called = raised = True
         result = original(*args)
         raised = False
@@ -59,7 +61,7 @@ def report(entry: str, original: "Callable[..., Any]", *args: "Any") -> None:
     crash = crash_side()
     try:
         if crash is not None:
-            getattr(crash, entry)(output, once, *args)
+            getattr(crash, entry)(output, tracked, *args)
     except BaseException:
         if raised:
             raise

@@ -27,6 +27,10 @@ CRASH_SIDE = ("_wire", "_writer", "_capture", "_crash")
 _PACKAGE = "crashenv."
 _HEADER = 16  # bytes of a .pyc before the code (PEP 552)
 
+_FILE = __file__
+# "python -m trace" shows what a module with a __file__ does; the others have none.
+del __file__
+
 _held: "dict[str, bytes]" = {}
 _lock = allocate_lock()
 
@@ -78,7 +82,7 @@ def _cached(name: str) -> bytes:
         data = os.read(fd, os.fstat(fd).st_size)
     finally:
         os.close(fd)
-    source = os.stat(_beside(__file__, name))
+    source = os.stat(_beside(_FILE, name))
     stamps = (0, int(source.st_mtime) & 0xFFFFFFFF, source.st_size)
     if data[:_HEADER] != MAGIC_NUMBER + b"".join([s.to_bytes(4, "little") for s in stamps]):
         raise ValueError(name)
@@ -97,7 +101,6 @@ def _execute(names: "tuple[str, ...]") -> None:
             continue
         module = type(sys)(qualified)
         module.__package__ = "crashenv"
-        module.__file__ = _beside(__file__, name)
         sys.modules[qualified] = module
         try:
             exec(marshal.loads(memoryview(_held[name])[_HEADER:]), module.__dict__)

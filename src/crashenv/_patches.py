@@ -4,6 +4,8 @@ import sys
 
 from crashenv import _hooks
 
+del __file__  # as in _load
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
