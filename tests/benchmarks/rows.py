@@ -1,0 +1,326 @@
+"""The rows: every budget of the project, and what else a user could pick."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import statistics
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.benchmarks import programs
+from tests.benchmarks.environments import Environments, NotInstalled
+from tests.benchmarks.measure import (
+    CRASH_FD,
+    Failed,
+    Figure,
+    Reading,
+    Stage,
+    Variant,
+    after_mark,
+    between_marks,
+    difference,
+    number,
+    of_medians,
+    of_rounds,
+    quotient,
+)
+
+ON = {"PYDEBUG": "crashfd=%d" % CRASH_FD}
+NOTHING = ("-c", "pass")
+_MOST_MODULES = 2
+_MOST_MEMORY = 300  # KiB
+# From 3.13 on the interpreter itself imports traceback to print an exception.
+_TRACEBACK_IS_FREE = sys.version_info >= (3, 13)
+
+
+@dataclasses.dataclass
+class Row:
+    """A line of the table. Without a figure, ``note`` says why there is none.
+
+    ``figure`` is what the budget is about: of the medians of wall time. ``cpu`` is
+    its control: by rounds, of processor time, which a busy machine disturbs less.
+    """
+
+    what: str
+    limit: float | None = None
+    figure: Figure | None = None
+    cpu: Figure | None = None
+    unit: str = ""
+    note: str = ""
+
+    def met(self) -> str:
+        """ "noise" when the measured value is above, but the truth may be below."""
+        if self.limit is None or self.figure is None:
+            return ""
+        if self.figure.value <= self.limit:
+            return "yes"
+        return "noise" if self.figure.low <= self.limit else "no"
+
+
+class _Series(NamedTuple):
+    """The readings of one variant, taken apart."""
+
+    values: Sequence[float]
+    cpu: Sequence[float]
+
+    @classmethod
+    def of(cls, readings: Sequence[Reading]) -> _Series:
+        return cls([r.value for r in readings], [r.cpu for r in readings])
+
+
+def _ratio_row(
+    what: str, limit: float | None, on: Sequence[Reading], off: Sequence[Reading]
+) -> Row:
+    a, b = _Series.of(on), _Series.of(off)
+    medians = [1000 * statistics.median(values) for values in (a.values, b.values)]
+    note = "%.2f / %.2f ms" % tuple(medians)
+    figure = of_medians(quotient, a.values, b.values)
+    return Row(what, limit, figure, of_rounds(quotient, a.cpu, b.cpu), note=note)
+
+
+class Benchmarks:
+    """What all rows share: where programs run, the environments, how often."""
+
+    def __init__(self, folder: Path, rounds: int) -> None:
+        self._folder = folder
+        self._rounds = rounds
+        self._stage = Stage(folder)
+        self._environments = Environments(folder)
+        self._installed = self._environments.create_with_crashenv("installed")
+        # A name of the same length: longer paths are longer to look up.
+        self._commented = self._environments.copy_with_comment(self._installed, "commented")
+        self._bare = self._environments.create("bare")
+        # Nothing of the caller's: PYTHON* steers the interpreter, and DD_*, SENTRY_* the others.
+        self._variables = {
+            "HOME": str(folder),
+            "LANG": "C.UTF-8",
+            "PATH": os.environ.get("PATH", os.defpath),
+        }
+
+    def budgets(self) -> Iterator[Row]:
+        yield from self._start_rows()
+        yield self._module_row()
+        yield from self._crash_rows()
+        for name, source in programs.STEADY.items():
+            yield self._steady_row(name, source)
+        yield self._memory_row()
+
+    # --- helpers
+
+    def _environment(self, changes: Mapping[str, str] | None = None) -> dict[str, str]:
+        return {**self._variables, **(changes or {})}
+
+    def _program(self, name: str, source: str) -> str:
+        """In a file: a traceback shows the lines of a file, not those of ``-c``."""
+        path = self._folder / (name + ".py")
+        path.write_text(source)
+        return str(path)
+
+    def _crashing(self, command: Sequence[str], changes: Mapping[str, str]) -> Variant:
+        """Reports where ``changes`` switch crashenv on, and nowhere else."""
+        environment = self._environment(changes)
+        return Variant(command, environment, after_mark, status=1, reports="PYDEBUG" in changes)
+
+    # --- starts
+
+    def _start_rows(self) -> Iterator[Row]:
+        through_folder = {"PYTHONPATH": self._environments.copy_of_sitecustomize()}
+        starts = {
+            "commented": (self._commented, None),
+            "installed": (self._installed, None),
+            "on": (self._installed, ON),
+            "bare": (self._bare, None),
+            "folder": (self._bare, through_folder),
+        }
+        readings = self._stage.interleave(
+            {
+                name: Variant((python, *NOTHING), self._environment(changes))
+                for name, (python, changes) in starts.items()
+            },
+            self._rounds,
+        )
+        what = "start, installed, PYDEBUG unset / an empty comment in the `.pth`"
+        yield _ratio_row(what, 1.01, readings["installed"], readings["commented"])
+        what = "start, `PYDEBUG=crashfd=3` / without it"
+        yield _ratio_row(what, 1.08, readings["on"], readings["installed"])
+        what = "start through `sitecustomize/`, PYDEBUG unset / bare start"
+        yield _ratio_row(what, 1.01, readings["folder"], readings["bare"])
+
+    def _module_row(self) -> Row:
+        on, off = (set(self._output(programs.MODULES, changes).split()) for changes in (ON, None))
+        added = on - off
+        ours = {name for name in added if name.partition(".")[0] == "crashenv"}
+        if not ours:
+            raise Failed("PYDEBUG activated nothing")
+        others = sorted(added - ours - {"faulthandler"})
+        count = float(len(others))
+        what = "modules that activation adds beyond crashenv's and `faulthandler`"
+        names = ", ".join("`%s`" % name for name in others)
+        return Row(what, _MOST_MODULES, Figure(count, count, count), unit="modules", note=names)
+
+    def _output(self, source: str, changes: Mapping[str, str] | None) -> str:
+        command = (self._installed, "-c", source)
+        return self._stage.run(Variant(command, self._environment(changes))).output
+
+    # --- crashes
+
+    def _crash_rows(self) -> Iterator[Row]:
+        """From just before the ``raise`` until the parent knows of the end."""
+        plain = self._program("crash", programs.CRASH)
+        loaded = self._program("crash_with_traceback", programs.CRASH_WITH_TRACEBACK)
+        cost = self._program("import_of_traceback", programs.IMPORT_OF_TRACEBACK)
+        readings = self._stage.interleave(
+            {
+                "plain on": self._crashing((self._installed, plain), ON),
+                "plain off": self._crashing((self._installed, plain), {}),
+                "loaded on": self._crashing((self._installed, loaded), ON),
+                "loaded off": self._crashing((self._installed, loaded), {}),
+                "cost": Variant((self._installed, cost), self._environment(), between_marks),
+            },
+            self._rounds,
+        )
+        what = "unhandled exception to exit, on / off, "
+        on, off = readings["loaded on"], readings["loaded off"]
+        yield _ratio_row(what + "`traceback` loaded", 1.10, on, off)
+        on, off = readings["plain on"], readings["plain off"]
+        if _TRACEBACK_IS_FREE:
+            yield _ratio_row(what + "any program", 1.10, on, off)
+        else:
+            yield _ratio_row(what + "`traceback` not loaded", None, on, off)
+            yield _cost_row(on, off, readings["cost"])
+
+    # --- what goes on
+
+    def _steady_row(self, name: str, source: str) -> Row:
+        """The bound is what off / off shows: the same program against itself."""
+        command = (self._installed, self._program("steady", source))
+        variants = {
+            which: Variant(command, self._environment(changes), between_marks)
+            for which, changes in (("on", ON), ("off", {}), ("again", {}))
+        }
+        # Each run is some ten starts long.
+        readings = self._stage.interleave(variants, max(10, self._rounds // 5))
+        row = _ratio_row(name + ", on / off", None, readings["on"], readings["off"])
+        noise = _ratio_row("", None, readings["again"], readings["off"])
+        assert noise.figure is not None
+        row.limit = max(1.0, noise.figure.high)
+        row.note += "; off / off %.3f (%.3f to %.3f)" % noise.figure
+        return row
+
+    def _memory_row(self) -> Row:
+        command = (self._installed, "-c", programs.MEMORY)
+        readings = self._stage.interleave(
+            {
+                "on": Variant(command, self._environment(ON), number),
+                "off": Variant(command, self._environment(), number),
+            },
+            self._rounds,
+        )
+        on, off = (_Series.of(readings[name]).values for name in ("on", "off"))
+        figure = of_medians(difference, on, off)
+        note = "%d - %d" % (statistics.median(on), statistics.median(off))
+        return Row("resident memory, on minus off", _MOST_MEMORY, figure, unit="KiB", note=note)
+
+    # --- what else a user could pick
+
+    def alternatives(self) -> Iterator[Row]:
+        for alternative in ALTERNATIVES:
+            try:
+                yield from self._alternative_rows(alternative)
+            except NotInstalled as error:
+                yield Row(alternative.name, note="not installed: %s" % error)
+            except Failed as error:
+                reason = str(error).strip().splitlines()
+                yield Row(alternative.name, note="does not run: %s" % reason[-1])
+
+    def _alternative_rows(self, alternative: Alternative) -> Iterator[Row]:
+        """On / off in one environment: what the switch costs, not what else is installed."""
+        python = self._installed
+        if alternative.requirement:
+            python = self._environments.create(alternative.requirement, alternative.requirement)
+        prefix = [str(Path(python).parent / name) for name in alternative.prefix]
+        changes = dict(alternative.changes)
+        if alternative.sitecustomize:
+            place = self._folder / "injected" / alternative.requirement
+            place.mkdir(parents=True)
+            (place / "sitecustomize.py").write_text(alternative.sitecustomize)
+            changes["PYTHONPATH"] = str(place)
+        crash = self._program("crash_with_traceback", programs.CRASH_WITH_TRACEBACK)
+        readings = self._stage.interleave(
+            {
+                "start on": Variant((*prefix, python, *NOTHING), self._environment(changes)),
+                "start off": Variant((python, *NOTHING), self._environment()),
+                "crash on": self._crashing((*prefix, python, crash), changes),
+                "crash off": self._crashing((python, crash), {}),
+            },
+            max(10, self._rounds // 5),  # differences of 10 % and more
+        )
+        for kind, what in (("start", "start"), ("crash", "unhandled exception to exit")):
+            on, off = readings[kind + " on"], readings[kind + " off"]
+            yield _ratio_row("%s: %s, on / off" % (alternative.name, what), None, on, off)
+
+
+def _cost_row(on: Sequence[Reading], off: Sequence[Reading], cost: Sequence[Reading]) -> Row:
+    """What is paid more, in units of one import of traceback."""
+    series = [_Series.of(readings) for readings in (on, off, cost)]
+
+    def more(a: float, b: float, unit: float) -> float:
+        return (a - b) / unit
+
+    return Row(
+        "the same, on minus off / the import of `traceback`",
+        1.0,
+        of_medians(more, *(s.values for s in series)),
+        of_rounds(more, *(s.cpu for s in series)),
+        note="the import takes %.2f ms" % (1000 * statistics.median(series[2].values)),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Alternative:
+    """How the same program is run with something else, without a change to its code.
+
+    ``prefix`` names commands beside the interpreter that run it; ``sitecustomize``
+    is the source of a module of that name, where that is the way in.
+    """
+
+    name: str
+    requirement: str = ""
+    changes: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    prefix: Sequence[str] = ()
+    sitecustomize: str = ""
+
+
+ALTERNATIVES = (
+    Alternative("`PYDEBUG=crashfd=3`", changes=ON),
+    Alternative("`PYTHONFAULTHANDLER=1`", changes={"PYTHONFAULTHANDLER": "1"}),
+    Alternative("better_exceptions", "better_exceptions", {"BETTER_EXCEPTIONS": "1"}),
+    Alternative(
+        "sentry-sdk",
+        "sentry-sdk",
+        sitecustomize="""\
+import sentry_sdk
+class Nowhere(sentry_sdk.Transport):
+    def capture_envelope(self, envelope):
+        pass
+sentry_sdk.init(dsn="https://key@sentry.invalid/1", transport=Nowhere)
+""",
+    ),
+    Alternative(
+        "ddtrace-run",
+        "ddtrace",
+        # Nothing that it would send, for it may find an agent. Its crash tracking,
+        # which sends, starts another interpreter at a crash: this row leaves that out.
+        {
+            "DD_CRASHTRACKING_ENABLED": "false",
+            "DD_TRACE_AGENT_URL": "unix:///nonexistent",
+            "DD_TRACE_ENABLED": "false",
+            "DD_INSTRUMENTATION_TELEMETRY_ENABLED": "false",
+            "DD_REMOTE_CONFIGURATION_ENABLED": "false",
+        },
+        prefix=("ddtrace-run",),
+    ),
+)
