@@ -6,7 +6,7 @@ Silent where there is nothing to do, one line on stderr where the setting is wro
 import os
 import sys
 
-from crashenv import _output
+from crashenv import _load
 from crashenv._descriptor import Unusable, identity, is_file
 from crashenv._settings import VARIABLE, Problem, number, parse, replaced
 
@@ -49,31 +49,34 @@ def activate() -> None:
 
         warn(problems, value is not None)
     if value is None and settings.threads == "fatal":
-        _output.replace(_output.CrashOutput(settings, None, None))
+        output = _load.load_start_side()
+        output.replace(output.CrashOutput(settings, None, None))
 
 
 def _adopt(settings: "Settings") -> "str | None":
     """Install the crash output; return the item for a descendant, None if there is no output."""
-    output_type = _output.CrashOutput if _output.IN_MAIN_INTERPRETER else _output.BorrowedOutput
+    if not settings.has_output():
+        return None
+    output = _load.load_start_side()
+    new = output.CrashOutput if output.IN_MAIN_INTERPRETER else output.BorrowedOutput
     if settings.path is not None:
         from crashenv._crashfile import expand
 
         path = expand(settings.path)
-        _output.replace(output_type(settings, None, path))
+        output.replace(new(settings, None, path))
         # The variable cannot carry a comma, which the working directory may have.
         return "crashfile=" + (settings.path if "," in path else path)
     if settings.listen_name is not None:
         settings.fd = _passed_as(settings.listen_name)
     fd = settings.fd
-    if fd is None:
-        return None
+    assert fd is not None
     try:
         if settings.identity is None and not os.get_inheritable(fd):
             # Opened by this interpreter: up to 3.12 that is the .pth file itself.
             raise Unusable("was not passed to this process")
     except OSError as error:
         raise Unusable("is not open") from error
-    _output.replace(output_type(settings, fd, None))
+    output.replace(new(settings, fd, None))
     return "crashfd=%d:%d:%d" % (fd, *identity(os.fstat(fd)))
 
 

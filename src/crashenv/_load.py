@@ -19,9 +19,12 @@ from _thread import allocate_lock
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import ModuleType
+    from typing import Any
 
-# In the order in which they need each other.
-START_SIDE = ("_settings", "_descriptor", "_hooks", "_faults", "_output", "_bootstrap")
+# In the order in which they need each other. The first three see whether PYDEBUG is
+# meant for this process at all.
+BOOTSTRAP = ("_settings", "_descriptor", "_bootstrap")
+START_SIDE = ("_hooks", "_faults", "_output")
 CRASH_SIDE = ("_wire", "_writer", "_capture", "_crash")
 
 _PACKAGE = "crashenv."
@@ -41,15 +44,18 @@ def activate() -> None:
     Never an exception of ours, nor an interpreter that does not start.
     """
     try:
-        load_start_side()
-        sys.modules[_PACKAGE + START_SIDE[-1]].activate()
+        _read(BOOTSTRAP)
+        _execute(BOOTSTRAP)
+        sys.modules[_PACKAGE + BOOTSTRAP[-1]].activate()
     except BaseException:
         pass
 
 
-def load_start_side() -> None:
+def load_start_side() -> "Any":
+    """The module ``crashenv._output``."""
     _read(START_SIDE)
     _execute(START_SIDE)
+    return sys.modules[_PACKAGE + START_SIDE[-1]]
 
 
 def read_crash_side() -> None:
