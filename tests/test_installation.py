@@ -114,6 +114,13 @@ class Installed(InstalledTest):
     def test_import_error_in_the_first_import(self) -> None:
         self.check_exception([self.write("app.py", "import missing_module_x")])
 
+    def test_early_line_of_another_package(self) -> None:
+        hook = "import sys; sys.excepthook = lambda *error: print('mine')"
+        for line in (hook, "import threading", "import faulthandler; faulthandler.enable()"):
+            with self.subTest(line):
+                (self.site / "aaa.pth").write_text(line + "\n")
+                self.check_reports(CRASHES, "thread", "exception")
+
     def test_clean_program_is_silent(self) -> None:
         self.check_silent("print('out')")
 
@@ -377,6 +384,17 @@ class Both(InstalledTest):
         self.check_reports(CRASHES, "thread", "exception", env=env)
         self.check_dump_once(env)
 
+    def test_warns_once(self) -> None:
+        env = {"PYTHONPATH": str(SITECUSTOMIZE)}
+        result = self.run_with("print('out')", pydebug="crashfd=99", env=env)
+        self.assertEqual(result.stderr.count(b"crashenv: PYDEBUG: "), 1, str(result))
+
+    def test_one_of_the_two_copies_is_loaded(self) -> None:
+        program = "import crashenv; print(crashenv.__path__, crashenv._load.__spec__.origin)"
+        result = self.run_with(program, env={"PYTHONPATH": str(SITECUSTOMIZE)})
+        expected = "%s %s" % ([str(self.package)], self.package / "_load.py")
+        self.assertEqual(result.stdout.decode().strip(), expected)
+
     def check_dump_once(self, env: dict[str, str]) -> None:
         result = self.run_both("import os; os.abort()", env=env)
         self.assertEqual(result.dump.count("Fatal Python error"), 1, str(result))
@@ -394,7 +412,7 @@ def check_printed_folder(test: EnvironmentTest) -> None:
 
 
 class Weight(ProgramTest):
-    """Of the copy under test, installed or not."""
+    """Of the copy that all tests use."""
 
     def modules(self, pydebug: str) -> set[str]:
         result = self.run_with(MODULES, pydebug=pydebug)
@@ -411,6 +429,10 @@ class Weight(ProgramTest):
         for pydebug in ("crashfd={fd}", "crashfile=" + log, "crashfd={fd},crashsignal=USR2"):
             added = {n for n in self.modules(pydebug) - before if not n.startswith(OURS)}
             self.assertLessEqual(len(added), 2, added)
+
+
+class InstalledWeight(InstalledTest, Weight):
+    """By way of the ``.pth`` line alone."""
 
 
 if __name__ == "__main__":

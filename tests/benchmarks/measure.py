@@ -23,17 +23,17 @@ _FIRST_FREE = 10  # below are the numbers that a program gets
 
 
 class Reading(NamedTuple):
-    """What one run of a program gave: a time, or anything else that is counted.
+    """What one run of a program gave, and the same seen by a calmer measure.
 
-    ``cpu`` (user and system time) leaves out the wait for a free processor: where
-    others use the machine as well, it is the calmer figure.
+    For a time, ``control`` is the processor's, user and system: it leaves out the
+    wait for a free processor, where others use the machine as well.
     """
 
     value: float
-    cpu: float = 0.0
+    control: float
 
     def since(self, earlier: Reading) -> Reading:
-        return Reading(self.value - earlier.value, self.cpu - earlier.cpu)
+        return Reading(self.value - earlier.value, self.control - earlier.control)
 
 
 class Figure(NamedTuple):
@@ -56,8 +56,7 @@ class Run(NamedTuple):
     ended: Reading
 
     def marks(self) -> list[Reading]:
-        lines = (line.split() for line in self.output.splitlines())
-        written = [Reading(float(value), float(cpu)) for value, cpu in lines]
+        written = [_reading(line) for line in self.output.splitlines()]
         return [self.started, *written, self.ended]
 
 
@@ -75,9 +74,14 @@ def between_marks(run: Run) -> Reading:
     return marks[2].since(marks[1])
 
 
-def number(run: Run) -> Reading:
-    """What the program printed."""
-    return Reading(float(run.output))
+def printed(run: Run) -> Reading:
+    """What the program itself found out."""
+    return _reading(run.output)
+
+
+def _reading(text: str) -> Reading:
+    value, control = map(float, text.split())
+    return Reading(value, control)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,9 +127,10 @@ class Stage:
         output, crash = self._output.drain(), self._crash.drain()
         if status != variant.status << 8 or bool(crash) != variant.reports:
             errors = Path(self._errors).read_text(errors="replace")
-            raise Failed("%s: status %d\n%s\n%r" % (variant.command, status, errors, crash))
+            what = (status, len(crash), variant.command, errors)
+            raise Failed("wait status %d, %d bytes of crash output\n%s\n%s" % what)
         cpu = usage.ru_utime + usage.ru_stime
-        return Run(output.decode(), Reading(started), Reading(ended, cpu))
+        return Run(output.decode(), Reading(started, 0.0), Reading(ended, cpu))
 
     def interleave(self, variants: Mapping[str, Variant], rounds: int) -> dict[str, list[Reading]]:
         """Every variant's readings, one for each round; a first round only warms caches up.
@@ -135,11 +140,11 @@ class Stage:
         """
         readings: dict[str, list[Reading]] = {name: [] for name in variants}
         names = list(variants)
-        for number_of_round in range(rounds + 1):
+        for done in range(rounds + 1):
             random.shuffle(names)
             for name in names:
                 reading = variants[name].read(self.run(variants[name]))
-                if number_of_round:
+                if done:
                     readings[name].append(reading)
         return readings
 

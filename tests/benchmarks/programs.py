@@ -12,11 +12,12 @@ def mark():
 MODULES = "import sys; print(*sys.modules)"
 
 # smaps_rollup counts pages; VmRSS in /proc/self/status is, on some kernels, a sum
-# of per-processor counters that may be a few hundred KiB behind (proc(5)).
+# of per-processor counters that may be a few hundred KiB behind (proc(5)). The
+# control is what no other process can share: of the interpreter's own file, a
+# small program has not touched every page that a larger one would touch anyway.
 MEMORY = """\
-for line in open("/proc/self/smaps_rollup"):
-    if line.startswith("Rss:"):
-        print(line.split()[1])
+kib = dict(line.split()[:2] for line in open("/proc/self/smaps_rollup") if ":" in line)
+print(kib["Rss:"], kib["Anonymous:"])
 """
 
 CRASH = (

@@ -22,9 +22,9 @@ from tests.benchmarks.measure import (
     after_mark,
     between_marks,
     difference,
-    number,
     of_medians,
     of_rounds,
+    printed,
     quotient,
 )
 
@@ -40,35 +40,41 @@ _TRACEBACK_IS_FREE = sys.version_info >= (3, 13)
 class Row:
     """A line of the table. Without a figure, ``note`` says why there is none.
 
-    ``figure`` is what the budget is about: of the medians of wall time. ``cpu`` is
-    its control: by rounds, of processor time, which a busy machine disturbs less.
+    ``figure`` is what the budget is about: of the medians of wall time, or of resident
+    memory. ``control`` is of the readings' controls, by rounds.
     """
 
     what: str
     limit: float | None = None
     figure: Figure | None = None
-    cpu: Figure | None = None
+    control: Figure | None = None
     unit: str = ""
     note: str = ""
 
     def met(self) -> str:
-        """ "noise" when the measured value is above, but the truth may be below."""
-        if self.limit is None or self.figure is None:
+        """ "noise" where wall time and its control disagree, or neither is certain.
+
+        With a unit there is no noise to speak of, and the control is another thing.
+        """
+        figures = [f for f in (self.figure, None if self.unit else self.control) if f]
+        if self.limit is None or not figures:
             return ""
-        if self.figure.value <= self.limit:
+        limit = self.limit
+        if all(f.value <= limit for f in figures):
             return "yes"
-        return "noise" if self.figure.low <= self.limit else "no"
+        certain = all(f.value > limit for f in figures) and any(f.low > limit for f in figures)
+        return "no" if certain else "noise"
 
 
 class _Series(NamedTuple):
     """The readings of one variant, taken apart."""
 
     values: Sequence[float]
-    cpu: Sequence[float]
+    controls: Sequence[float]
 
     @classmethod
     def of(cls, readings: Sequence[Reading]) -> _Series:
-        return cls([r.value for r in readings], [r.cpu for r in readings])
+        return cls([r.value for r in readings], [r.control for r in readings])
 
 
 def _ratio_row(
@@ -78,7 +84,7 @@ def _ratio_row(
     medians = [1000 * statistics.median(values) for values in (a.values, b.values)]
     note = "%.2f / %.2f ms" % tuple(medians)
     figure = of_medians(quotient, a.values, b.values)
-    return Row(what, limit, figure, of_rounds(quotient, a.cpu, b.cpu), note=note)
+    return Row(what, limit, figure, of_rounds(quotient, a.controls, b.controls), note=note)
 
 
 class Benchmarks:
@@ -214,15 +220,16 @@ class Benchmarks:
         command = (self._installed, "-c", programs.MEMORY)
         readings = self._stage.interleave(
             {
-                "on": Variant(command, self._environment(ON), number),
-                "off": Variant(command, self._environment(), number),
+                "on": Variant(command, self._environment(ON), printed),
+                "off": Variant(command, self._environment(), printed),
             },
             self._rounds,
         )
-        on, off = (_Series.of(readings[name]).values for name in ("on", "off"))
-        figure = of_medians(difference, on, off)
-        note = "%d - %d" % (statistics.median(on), statistics.median(off))
-        return Row("resident memory, on minus off", _MOST_MEMORY, figure, unit="KiB", note=note)
+        on, off = (_Series.of(readings[name]) for name in ("on", "off"))
+        figure = of_medians(difference, on.values, off.values)
+        control = of_rounds(difference, on.controls, off.controls)
+        note = "%d - %d" % (statistics.median(on.values), statistics.median(off.values))
+        return Row("resident memory, on minus off", _MOST_MEMORY, figure, control, "KiB", note)
 
     # --- what else a user could pick
 
@@ -233,8 +240,7 @@ class Benchmarks:
             except NotInstalled as error:
                 yield Row(alternative.name, note="not installed: %s" % error)
             except Failed as error:
-                reason = str(error).strip().splitlines()
-                yield Row(alternative.name, note="does not run: %s" % reason[-1])
+                yield Row(alternative.name, note="does not run: %s" % str(error).splitlines()[0])
 
     def _alternative_rows(self, alternative: Alternative) -> Iterator[Row]:
         """On / off in one environment: what the switch costs, not what else is installed."""
@@ -274,7 +280,7 @@ def _cost_row(on: Sequence[Reading], off: Sequence[Reading], cost: Sequence[Read
         "the same, on minus off / the import of `traceback`",
         1.0,
         of_medians(more, *(s.values for s in series)),
-        of_rounds(more, *(s.cpu for s in series)),
+        of_rounds(more, *(s.controls for s in series)),
         note="the import takes %.2f ms" % (1000 * statistics.median(series[2].values)),
     )
 

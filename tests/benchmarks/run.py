@@ -23,7 +23,11 @@ from tests.benchmarks.rows import Benchmarks, Row  # noqa: E402
 
 RUNS = 300
 QUICK = 20
-_HEAD = ("what", "at most", "measured", "95 % interval", "CPU time, by rounds", "met?")
+_LEGEND = """
+Measured is the ratio of the medians of wall time. The control is the median of the
+rounds' ratios of processor time, which a busy machine disturbs less; for memory, it is
+the private pages alone. "noise": the two disagree, or neither is certain."""
+_HEAD = ("what", "at most", "measured", "95 % interval", "control", "met?")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -78,7 +82,7 @@ def _markdown(tables: dict[str, list[Row]], runs: int) -> str:
     for title, rows in tables.items():
         lines += ["", "**%s**" % title, "", _line(_HEAD), _line(["---"] * len(_HEAD))]
         lines += [_line(_cells(row)) for row in rows]
-    return "\n".join(lines)
+    return "\n".join([*lines, _LEGEND])
 
 
 def _line(cells: Sequence[str]) -> str:
@@ -86,23 +90,32 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def _cells(row: Row) -> Sequence[str]:
+    limit = "" if row.limit is None else _value(row, row.limit)
+    return row.what, limit, _measured(row), _interval(row), _control(row), row.met()
+
+
+def _value(row: Row, value: float) -> str:
     """A unit stands for a difference or a count; without one, it is a ratio."""
-    digits = 0 if row.unit else 3
-    limit = spread = cpu = ""
-    if row.limit is not None:
-        limit = ("%.*f %s" % (digits, row.limit, row.unit)).strip()
-    if row.figure is not None and row.figure.low < row.figure.high:
-        spread = "%.*f to %.*f" % (digits, row.figure.low, digits, row.figure.high)
-    if row.cpu is not None:
-        cpu = "%.3f (%.3f to %.3f)" % row.cpu
-    return row.what, limit, _measured(row), spread, cpu, row.met()
+    return "%d %s" % (value, row.unit) if row.unit else "%.3f" % value
 
 
 def _measured(row: Row) -> str:
     if row.figure is None:
         return row.note
-    value = "%d %s" % (row.figure.value, row.unit) if row.unit else "%.3f" % row.figure.value
+    value = _value(row, row.figure.value)
     return "%s (%s)" % (value, row.note) if row.note else value
+
+
+def _interval(row: Row) -> str:
+    if row.figure is None or row.figure.low == row.figure.high:
+        return ""
+    return "%s to %s" % (_value(row, row.figure.low), _value(row, row.figure.high))
+
+
+def _control(row: Row) -> str:
+    if row.control is None:
+        return ""
+    return "%s (%s to %s)" % tuple(_value(row, part) for part in row.control)
 
 
 def _json(tables: dict[str, list[Row]], runs: int) -> str:
