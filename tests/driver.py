@@ -36,7 +36,7 @@ from typing import Any, Union
 
 ROOT = Path(__file__).resolve().parent.parent
 SITECUSTOMIZE = ROOT / "sitecustomize"
-DEADLINE = 30.0  # seconds until a test gives up waiting
+DEADLINE = 60.0  # seconds until a test gives up waiting
 PYPY = sys.implementation.name == "pypy"
 INSTALLED = importlib.util.find_spec("crashenv") is not None
 OUTPUTS = ("pipe", "file", "socket", "fifo", "pty")

@@ -116,10 +116,12 @@ class Installed(InstalledTest):
 
     def test_early_line_of_another_package(self) -> None:
         hook = "import sys; sys.excepthook = lambda *error: print('mine')"
-        for line in (hook, "import threading", "import faulthandler; faulthandler.enable()"):
-            with self.subTest(line):
-                (self.site / "aaa.pth").write_text(line + "\n")
-                self.check_reports(CRASHES, "thread", "exception")
+        (self.site / "aaa.pth").write_text("import early\n")
+        for source in (hook, "import threading", "import faulthandler; faulthandler.enable()"):
+            with self.subTest(source):
+                (self.site / "early.py").write_text(source)
+                env = {"PYTHONDONTWRITEBYTECODE": "1"}
+                self.check_reports(CRASHES, "thread", "exception", env=env)
 
     def test_clean_program_is_silent(self) -> None:
         self.check_silent("print('out')")

@@ -185,6 +185,6 @@ class Relay(ProgramTest):
         with started(["-X", "faulthandler", "-c", SEGV], env=env, pass_fds=[writer]) as process:
             before = time.monotonic()
             self.assertEqual(process.wait(), -signal.SIGSEGV)
-            self.assertLess(time.monotonic() - before, 3)
+            self.assertLess(time.monotonic() - before, 20)
         os.close(reader)
         os.close(writer)
