@@ -234,9 +234,9 @@ def wait_until(condition: Callable[[], Any], what: str = "the condition") -> Any
         time.sleep(0.01)
 
 
-def run(program: Program, **options: Any) -> Result:
-    """Run to the end; ``options`` are subprocess.run's."""
-    args = command(program)
+def run(program: Program, *, launcher: Sequence[str] = (), **options: Any) -> Result:
+    """Run to the end, by way of ``launcher``; ``options`` are subprocess.run's."""
+    args = [*launcher, *command(program)]
     options.setdefault("env", environment())
     options.setdefault("stdin", subprocess.DEVNULL)
     if options.get("input") is not None:

@@ -7,10 +7,22 @@ import re
 import resource
 import signal
 import socket
+import subprocess
 import time
 
-from tests.driver import CrashOutput, ProgramTest, environment, run, split
+from tests.driver import (
+    DEADLINE,
+    CrashOutput,
+    ProgramTest,
+    Result,
+    environment,
+    run,
+    split,
+    started,
+    wait_until,
+)
 
+SEGV = "import os; os.kill(os.getpid(), 11)"
 BIG = "raise ValueError('begin' + 'x' * %d + 'end')"
 
 
@@ -96,9 +108,15 @@ class Timeout(ProgramTest):
             with self.subTest(kind):
                 self.check_ends("1/0", 4.5, kind, "crashtimeout=0", 1)
 
-    def test_fatal_signal(self) -> None:
-        program = "import os; os.kill(os.getpid(), 11)"
-        self.check_ends(program, 20.0, "pipe", "crashtimeout=0.5", -signal.SIGSEGV)
+    def test_fatal_signal_with_a_hundred_threads(self) -> None:
+        program = """
+            import os, _thread, time
+            for _ in range(100): _thread.start_new_thread(time.sleep, (60,))
+            os.kill(os.getpid(), 11)
+            """
+        for kind in ("pipe", "socket"):
+            with self.subTest(kind):
+                self.check_ends(program, 20.0, kind, "crashtimeout=0.5", -signal.SIGSEGV)
 
     def test_ten_threads_at_once(self) -> None:
         program = """
@@ -113,6 +131,65 @@ class Timeout(ProgramTest):
             for t in threads: t.join()
             """
         self.check_ends(program, 8.0, "pipe", "crashtimeout=1", 0)
+
+
+class DeadFileServer(ProgramTest):
+    """A file system whose server stops answering, before the crash."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.mounted = self.folder / "mounted"
+        self.mounted.mkdir()
+        (self.folder / "real").mkdir()
+        server = ["bindfs", "-f", str(self.folder / "real"), str(self.mounted)]
+        try:
+            self.server = subprocess.Popen(server, stdout=subprocess.DEVNULL)
+        except OSError:
+            self.skipTest("needs bindfs(1)")
+        self.addCleanup(self.stop)
+        try:
+            wait_until(lambda: self.mounted.is_mount() or self.server.poll(), "the mount")
+        finally:
+            if self.server.poll() is not None:
+                self.skipTest("needs /dev/fuse and the right to mount")
+
+    def stop(self) -> None:
+        self.server.kill()
+        self.server.wait()
+        subprocess.run(["umount", "--lazy", str(self.mounted)], check=False)
+
+    def check_ends(self, crash: str) -> None:
+        program = "import sys\nprint('x', flush=True); sys.stdin.readline()\n" + crash
+        without = run(program, input=b"\n")
+        env = environment(PYDEBUG="crashfile=%s/crash.log,crashtimeout=0.5" % self.mounted)
+        with started(program, env=env) as process:
+            assert process.stdout is not None
+            stdout = process.stdout.readline()
+            os.kill(self.server.pid, signal.SIGSTOP)
+            before = time.monotonic()
+            more, stderr = process.communicate(b"\n", timeout=DEADLINE)
+            self.assertLess(time.monotonic() - before, 20)
+        result = Result([], process.returncode, stdout + more, stderr)
+        self.assertEqual(result.ending(), without.ending())
+
+    def test_exception(self) -> None:
+        self.check_ends("1/0")
+
+    def test_fatal_signal(self) -> None:
+        self.check_ends(SEGV)
+
+    def test_clean_exit(self) -> None:
+        self.check_ends("")
+
+    def test_server_that_answers_gets_all(self) -> None:
+        setting = "crashfile=%s/%%e.log" % self.mounted
+        script = self.write("exception", "raise ValueError('x' * 200_000)")
+        result = self.run_both([script], pydebug=setting)
+        (report,) = split((self.folder / "real" / "exception.log").read_bytes())[0]
+        self.assertEqual(report.body.encode(), result.stderr)
+        self.run_both([self.write("signal", SEGV)], pydebug=setting)
+        log = self.folder / "real" / "signal.log"
+        wait_until(lambda: b"most recent call first" in log.read_bytes(), "the dump")
 
 
 class SlowReader(ProgramTest):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import time
 import unittest
 from pathlib import Path
@@ -15,6 +16,7 @@ from tests.driver import (
     ProgramTest,
     Result,
     environment,
+    run,
     started,
     wait_until,
 )
@@ -34,15 +36,17 @@ print(faulthandler.is_enabled(), faulthandler.disable())
 """
 
 
-def relays() -> list[int]:
-    """The processes that run the relay's program."""
+def relays(to: int) -> list[int]:
+    """The processes that run the relay's program and write to the file of descriptor ``to``."""
+    file = os.readlink("/proc/self/fd/%d" % to)
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             command = (folder / "cmdline").read_bytes()
-        except OSError:
+            files = [os.readlink(link) for link in (folder / "fd").iterdir()]
+        except OSError:  # it has just ended
             continue
-        if b"import os, select, _signal" in command:
+        if b"import os, select, sys, _signal" in command and file in files:
             found.append(int(folder.name))
     return found
 
@@ -117,7 +121,6 @@ class Relay(ProgramTest):
     """The process between faulthandler and two files."""
 
     def test_only_while_there_are_two(self) -> None:
-        before = set(relays())
         program = """
             import faulthandler, sys
             def step(): print('x', flush=True); sys.stdin.readline()
@@ -131,23 +134,47 @@ class Relay(ProgramTest):
             assert process.stdin is not None and process.stdout is not None
             for count in (0, 1, 0):
                 process.stdout.readline()
-                self.wait_for_relays(count, before)
+                self.wait_for_relays(count, crash.passed)
                 process.stdin.write(b"\n")
                 process.stdin.flush()
             self.assertEqual(process.wait(), 0)
         self.assertEqual(crash.finish(), b"")
 
-    def wait_for_relays(self, count: int, before: set[int]) -> None:
-        wait_until(lambda: len(set(relays()) - before) == count, "%d relays" % count)
+    def wait_for_relays(self, count: int, to: int) -> None:
+        wait_until(lambda: len(relays(to)) == count, "%d relays" % count)
 
     def test_not_seen_by_wait_and_gone_with_the_program(self) -> None:
-        before = set(relays())
-        program = "import os\ntry: print(os.wait())\nexcept ChildProcessError: print('no child')"
-        self.check_silent(["-X", "faulthandler", "-c", program])
-        wait_until(lambda: set(relays()) <= before, "the relay's end")
+        program = """
+            import os, signal, sys
+            signal.signal(signal.SIGCHLD, lambda *_: print('SIGCHLD'))
+            import faulthandler; faulthandler.enable()
+            try: print(os.wait())
+            except ChildProcessError: print('no child')
+            print('x', flush=True); sys.stdin.readline()
+            """
+        without = run(program, input=b"\n")
+        crash = CrashOutput("pipe")
+        env = environment(PYDEBUG="crashfd=%d" % crash.passed)
+        with started(program, env=env, pass_fds=[crash.passed]) as process:
+            assert process.stdin is not None and process.stdout is not None
+            printed = process.stdout.readline() + process.stdout.readline()
+            self.assertEqual(printed, without.stdout)
+            self.wait_for_relays(1, crash.passed)
+            process.stdin.write(b"\n")
+            process.stdin.flush()
+            self.assertEqual(process.wait(), 0)
+            self.wait_for_relays(0, crash.passed)
+        self.assertEqual(crash.finish(), b"")
+
+    def test_program_that_ignores_its_children(self) -> None:
+        program = (
+            "import faulthandler, signal\n"
+            "signal.signal(signal.SIGCHLD, signal.SIG_IGN)\nfaulthandler.enable()" + SEGV
+        )
+        result = self.check_dump(["-c", program], signal.SIGSEGV)
+        self.assertEqual(result.crash, result.stderr)
 
     def test_survives_what_ends_a_session_and_holds_nothing_else(self) -> None:
-        before = set(relays())
         program = "import sys; print('x', flush=True); sys.stdin.readline()" + SEGV
         crash = CrashOutput("pipe")
         env = environment(PYDEBUG="crashfd=%d" % crash.passed)
@@ -156,7 +183,7 @@ class Relay(ProgramTest):
             assert process.stdin is not None and process.stdout is not None
             assert process.stderr is not None
             process.stdout.readline()
-            (relay,) = wait_until(lambda: set(relays()) - before, "the relay")
+            (relay,) = wait_until(lambda: relays(crash.passed), "the relay")
             wait_until(lambda: os.getsid(relay) != process.pid, "a session of its own")
             wait_until(lambda: os.readlink("/proc/%d/cwd" % relay) == "/", "the root folder")
             wait_until(
@@ -171,6 +198,25 @@ class Relay(ProgramTest):
             self.assertEqual(process.wait(), -signal.SIGSEGV)
             self.assertIn(b" in culprit\n", process.stderr.read())
         self.assertIn(b" in culprit\n", crash.finish())
+
+    def test_first_process_of_a_container_has_none(self) -> None:
+        unshare = ["unshare", "--pid", "--fork", "--mount-proc"]
+        try:
+            subprocess.run([*unshare, "true"], check=True, capture_output=True)
+        except (OSError, subprocess.CalledProcessError):
+            self.skipTest("needs unshare(1) and the right to make a PID namespace")
+        program = """
+            import faulthandler, os
+            print(os.getpid())
+            faulthandler.enable()
+            try: os.wait()
+            except ChildProcessError: print('no child', flush=True)
+            import ctypes; ctypes.string_at(0)
+            """
+        result = self.run_both(program, launcher=unshare)
+        self.assertEqual(result.stdout, b"1\nno child\n", str(result))
+        self.assertIn(b"Segmentation fault", result.stderr)
+        self.assertEqual(result.crash, b"")
 
     @unittest.skipIf(PYPY, "PyPy starts too slowly to be bounded like this")
     def test_does_not_make_a_dying_program_wait(self) -> None:

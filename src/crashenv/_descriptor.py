@@ -7,6 +7,7 @@ A descriptor number means nothing without the file it stood for, so the file's
 
 import os
 import stat
+import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 # Where ordinary opens, which take the lowest free number, do not land. The
 # lower ones are for a low RLIMIT_NOFILE.
 _HIGH_NUMBERS = (*range(1000, 1020), *range(200, 220), *range(50, 60))
-_EBADF = 9  # on every system; importing errno takes 0.05 ms
+_EBADF, _ENXIO = 9, 6  # on every system; importing errno takes 0.05 ms
 _DEVICE_TTYS = 5  # major of /dev/tty, /dev/console, /dev/ptmx: opening makes another file
 
 
@@ -42,7 +43,8 @@ class PrivateCopy:
 
     Made from an inherited descriptor ``source``, which stays as it is, or from a
     ``path``, which is opened for appending. Raises Unusable or OSError.
-    ``poll`` is None, or what tells whether a write to ``fd`` can block.
+    ``may_block`` is whether a write to ``fd`` can wait for ever, ``poll`` what
+    tells beforehand, if something does.
     """
 
     def __init__(self, source: "int | None" = None, path: "str | None" = None) -> None:
@@ -52,6 +54,7 @@ class PrivateCopy:
 
     def _open(self) -> None:
         self.poll: type[select.poll] | None = None
+        self.may_block = False
         if self.path is not None:
             from crashenv import _crashfile
 
@@ -60,7 +63,10 @@ class PrivateCopy:
             assert self.source is not None
             own = self._open_source(self.source)
         try:
-            self.identity = identity(os.fstat(own))
+            status = os.fstat(own)
+            self.identity = identity(status)
+            if stat.S_ISREG(status.st_mode):
+                self.may_block = _is_remote(status.st_dev)
             self.fd = duplicate_high(own)
         finally:
             if own != self.source:
@@ -73,7 +79,7 @@ class PrivateCopy:
         an open file description of our own, whose O_NONBLOCK the parent does
         not share. Regular files never block and are only duplicated: the common
         offset keeps one writer from overwriting the other. Sockets cannot be
-        opened; poll has to tell.
+        opened; poll has to tell, and of the write that faulthandler does, nothing.
         """
         status = os.fstat(fd)
         mode = status.st_mode
@@ -88,12 +94,15 @@ class PrivateCopy:
             flags = os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
             try:
                 own = os.open("/proc/self/fd/%d" % fd, flags)
-            except OSError:  # no /proc, another user's pipe, no reader any more (ENXIO)
+            except OSError as error:  # no /proc, another user's pipe
                 own = -1
+                self.may_block = error.errno != _ENXIO  # no reader any more: EPIPE
             if is_file(own, identity(status)):
                 return own
             if own >= 0:
                 os.close(own)
+        else:
+            self.may_block = stat.S_ISSOCK(mode)
         try:
             from select import poll
         except ImportError:  # Windows
@@ -135,6 +144,17 @@ def _check_writable(fd: int) -> None:
     except OSError as error:
         if error.errno == _EBADF:
             raise Unusable("is not open for writing") from None
+
+
+def _is_remote(device: int) -> bool:
+    if sys.platform != "linux" or os.major(device):
+        return False  # a disk's; what is remote or in memory has no major number
+    try:
+        from crashenv._mounts import is_remote
+
+        return is_remote(device)
+    except (ImportError, OSError):  # at a crash: no descriptor, no path
+        return False
 
 
 def duplicate_high(fd: int) -> int:

@@ -2,7 +2,8 @@
 
 It has one descriptor. A program may want it too (PYTHONFAULTHANDLER, -X dev,
 pytest, ``faulthandler.enable()``), and gets it: then both get the dump by way of
-a relay, and what the program can see of faulthandler is its own doing only.
+a relay, and what the program can see of faulthandler is its own doing only. It
+writes without asking, so a crash output that may block has a relay too.
 """
 
 import sys
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     import signal as _signal
     from types import ModuleType
     from typing import Any
+
+    from crashenv._descriptor import PrivateCopy
 else:
     import _signal
 
@@ -19,35 +22,46 @@ else:
 _CORE_SIGNALS = ("SIGQUIT", "SIGSYS", "SIGTRAP", "SIGXCPU")
 
 _faulthandler: "Any" = None
-_ours = -1
-_relay = -1
+_ours = -1  # where dumps for the crash output go
+_buffer = -1  # the same, if that is a relay
+_relay = -1  # the one to the crash output and to where the program asked
+_timeout = 0.0  # seconds that a relay waits for a reader
 _asked: "tuple[Any, dict[str, Any]] | None" = None
 # The signals that register() was called for, by us and by the program.
 _registered: "set[int]" = set()
 _of_program: "set[int]" = set()
 
 
-def watch(fd: int, extra: int) -> None:
-    """Dump fatal signals to ``fd``, and every stack on signal ``extra`` if that is not 0.
+def watch(copy: "PrivateCopy", extra: int, timeout: float) -> None:
+    """Dump fatal signals to ``copy``, and every stack on signal ``extra`` if that is not 0.
 
     Called again when the crash output has another number.
     """
-    global _ours
+    global _ours, _buffer, _timeout
     try:
         import faulthandler
 
         if _faulthandler is None:
             _share(faulthandler)
-        _ours = fd
+        before, _buffer, _timeout = _buffer, -1, timeout
+        _ours = copy.fd
+        if copy.may_block:
+            from crashenv import _relay as relay
+
+            # Without one: rather no dump than a program that never ends.
+            _ours = _buffer = relay.start((copy.fd,), timeout)
         _point()
+        _close(before)
+        if _ours < 0:
+            return
         for name in _CORE_SIGNALS:
             signum = getattr(_signal, name, 0)
             if signum and signum != extra and _is_free(signum):
                 # chain: the default action follows, so the killing signal stays the same.
-                _faulthandler.register(signum, fd, all_threads=True, chain=True)
+                _faulthandler.register(signum, _ours, all_threads=True, chain=True)
                 _registered.add(signum)
         if extra:
-            _faulthandler.register(extra, fd, all_threads=True, chain=False)
+            _faulthandler.register(extra, _ours, all_threads=True, chain=False)
             _registered.add(extra)
     except (ImportError, AttributeError, OSError, RuntimeError, ValueError):
         pass  # Windows has no register(); some builds have no faulthandler
@@ -69,15 +83,16 @@ def leave_caught_signals() -> None:
 
 
 def unwatch() -> None:
-    global _ours
+    global _ours, _buffer
     if _faulthandler is None:
         return
-    _ours = -1
+    before, _ours, _buffer = _buffer, -1, -1
     _point()
     for signum in _registered:
         if _is_free(signum):  # or unregister() would take the program's handler away
             _faulthandler.unregister(signum)
     _registered.clear()
+    _close(before)
 
 
 def _share(module: "ModuleType") -> None:
@@ -142,13 +157,15 @@ def _point() -> None:
         if _ours >= 0:
             from crashenv import _relay as relay
 
-            _relay = relay.start(_ours, file if isinstance(file, int) else file.fileno())
+            theirs = file if isinstance(file, int) else file.fileno()
+            _relay = relay.start((theirs, _ours), _timeout)
         _faulthandler.enable(file if _relay < 0 else _relay, **options)
-    if before >= 0:
-        _close(before)
+    _close(before)
 
 
 def _close(fd: int) -> None:
+    if fd < 0:
+        return
     import os
 
     try:

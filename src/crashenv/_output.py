@@ -89,7 +89,7 @@ class CrashOutput:
             return  # elsewhere faulthandler would point at an interpreter that goes away
         if self._copy.fd != self._watched:
             self._watched = self._copy.fd
-            _faults.watch(self._watched, self._signal)
+            _faults.watch(self._copy, self._signal, self.timeout)
 
     def after_fork_in_child(self) -> None:
         if self._is_of_this_process() and self._copy is not None:

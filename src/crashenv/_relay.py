@@ -1,7 +1,7 @@
-"""A process that writes what faulthandler writes to two files.
+"""A process that writes what faulthandler writes, to two files or to one that may block.
 
 faulthandler writes to one descriptor, from a signal handler in which no Python
-can run. So while two want its dumps it writes to a pipe, and this process, which
+can run and no wait has a bound. So it writes to a pipe, and this process, which
 does nothing else, copies from there. It ends when nobody is left to write.
 """
 
@@ -10,28 +10,43 @@ import sys
 
 from crashenv._descriptor import duplicate_high
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal as _signal
+    from collections.abc import Sequence
+else:
+    import _signal
+
 # In a process of its own, and of no children: what the program waits for is its
 # own. No signal of a terminal or a service manager ends it before the program.
+# SIGALRM alone does: a write to a dead file server has no other end.
 _SOURCE = """
-import os, select, _signal
+import os, select, sys, _signal
 if os.fork():
     os._exit(0)
 os.setsid()
-_signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals())
+_signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals() - {_signal.SIGALRM})
 os.chdir('/')
-for name in os.listdir('/proc/self/fd'):
-    if int(name) > 4:
+count, timeout = int(sys.argv[1]), min(float(sys.argv[2]), 1e6)
+files = list(range(3, 3 + count))
+try:
+    others = [int(name) for name in os.listdir('/proc/self/fd')]
+except OSError:
+    others = range(1000)
+for fd in others:
+    if fd >= 3 + count:
         try:
-            os.close(int(name))
+            os.close(fd)
         except OSError:
             pass
-files = [4, 3]
 def write(fd, data):
     while data:
+        _signal.alarm(0)
         poll = select.poll()
         poll.register(fd, select.POLLOUT)
-        if not poll.poll(5000):
+        if not poll.poll(timeout * 1000):
             raise TimeoutError
+        _signal.alarm(int(timeout) + 1)
         try:
             data = data[os.write(fd, data[:4096]):]
         except BlockingIOError:
@@ -45,37 +60,87 @@ while True:
             write(fd, data)
         except OSError:
             files.remove(fd)
+    _signal.alarm(0)
 """
+_SET_PIPE_SIZE = 1031  # F_SETPIPE_SZ
+_PIPE_SIZE = 1 << 20  # a dump of hundreds of threads; what any user may have (pipe(7))
 
 
-def start(ours: int, theirs: int) -> int:
+def start(files: "Sequence[int]", timeout: float) -> int:
     """The descriptor to write to; -1 if there can be no relay.
 
-    The first process of a container would be given the relay as a child, and
-    could wait for it for ever: none there.
+    ``files`` get what is written there, each as far as it takes it within
+    ``timeout`` seconds.
+
+    The first process of a PID namespace has none: orphans become its children, so
+    its wait() would see the relay, and with it the kernel kills all others there,
+    the relay too (pid_namespaces(7)).
     """
     if os.getpid() == 1 or not sys.executable or not hasattr(os, "posix_spawn"):
         return -1
     opened: list[int] = []
     try:
-        opened.extend(os.pipe())
-        opened.append(duplicate_high(theirs))
-        reader, writer, their_copy = opened
+        reader, writer = os.pipe()
+        opened += reader, writer
+        for fd in files:
+            opened.append(duplicate_high(fd))
         os.set_blocking(writer, False)  # a dying process does not wait
-        actions = [
-            (os.POSIX_SPAWN_DUP2, reader, 0),
-            (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
-            (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
-            (os.POSIX_SPAWN_DUP2, ours, 3),
-            (os.POSIX_SPAWN_DUP2, their_copy, 4),
-        ]
-        args = [sys.executable, "-I", "-S", "-c", _SOURCE]
-        pid = os.posix_spawn(sys.executable, args, {}, file_actions=actions)
-        # The relay itself is the child of this short-lived one.
-        status = os.waitpid(pid, 0)[1]
-        return duplicate_high(writer) if status == 0 else -1
+        _enlarge(writer)
+        _spawn(reader, opened[2:], timeout)
+        return duplicate_high(writer) if _has_reader(writer, reader, opened) else -1
     except OSError:
         return -1
     finally:
         for fd in opened:
             os.close(fd)
+
+
+def _enlarge(pipe: int) -> None:
+    try:
+        from fcntl import fcntl
+
+        fcntl(pipe, _SET_PIPE_SIZE, _PIPE_SIZE)
+    except (ImportError, OSError):  # not Linux, a low limit
+        pass
+
+
+def _spawn(reader: int, files: "Sequence[int]", timeout: float) -> None:
+    """Start the relay and wait for its short-lived parent, unseen by a SIGCHLD handler."""
+    null = [(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_WRONLY, 0) for fd in (1, 2)]
+    passed = [(os.POSIX_SPAWN_DUP2, fd, 3 + index) for index, fd in enumerate(files)]
+    actions = [(os.POSIX_SPAWN_DUP2, reader, 0), *null, *passed]
+    args = [sys.executable, "-I", "-S", "-c", _SOURCE, str(len(files)), str(timeout)]
+    child_ended = {_signal.SIGCHLD} - set(_signal.sigpending())
+    mask = _signal.pthread_sigmask(_signal.SIG_BLOCK, child_ended)
+    try:
+        pid = os.posix_spawn(sys.executable, args, {}, file_actions=actions)
+        try:
+            os.waitpid(pid, 0)
+        except ChildProcessError:  # the program ignores SIGCHLD (waitpid(2))
+            pass
+        if child_ended & set(_signal.sigpending()):
+            _signal.sigwait(child_ended)
+            if _child_changed():  # one signal may stand for two children
+                os.kill(os.getpid(), _signal.SIGCHLD)
+    finally:
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
+
+
+def _child_changed() -> bool:
+    """Whether a child of the program's has something to tell its wait()."""
+    told = os.WEXITED | os.WSTOPPED | os.WCONTINUED
+    try:
+        return os.waitid(os.P_ALL, 0, told | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        return False
+
+
+def _has_reader(writer: int, reader: int, opened: "list[int]") -> bool:
+    """Whether the relay runs: a pipe without a reader is in error (poll(2))."""
+    import select
+
+    os.close(reader)
+    opened.remove(reader)
+    poll = select.poll()
+    poll.register(writer, 0)
+    return not poll.poll(0)

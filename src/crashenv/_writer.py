@@ -5,7 +5,7 @@ Crash side: see ``_load``.
 
 import errno
 import os
-from _thread import allocate_lock
+from _thread import allocate_lock, start_new_thread
 from time import monotonic, sleep
 
 TYPE_CHECKING = False
@@ -39,6 +39,34 @@ def write(copy: "PrivateCopy", data: bytes, timeout: float) -> None:
     cannot get the lock in time writes what fits without waiting.
     """
     deadline = monotonic() + min(timeout, _LONGEST_WAIT)
+    if copy.may_block and copy.poll is None:
+        _write_aside(copy, data, deadline)
+    else:
+        _write(copy, data, deadline)
+
+
+def _write_aside(copy: "PrivateCopy", data: bytes, deadline: float) -> None:
+    """In a thread that may wait for a dead file server for ever: this one goes on."""
+    done = allocate_lock()
+    done.acquire()
+
+    def write_and_tell() -> None:
+        try:
+            _write(copy, data, deadline)
+        except BaseException:  # would be printed
+            pass
+        finally:
+            done.release()
+
+    try:
+        start_new_thread(write_and_tell, ())
+    except RuntimeError:  # out of threads, or 3.12 and later at exit
+        write_and_tell()
+    else:
+        done.acquire(timeout=max(0.0, deadline - monotonic()))
+
+
+def _write(copy: "PrivateCopy", data: bytes, deadline: float) -> None:
     lock = _lock
     signals = _SignalsHeld()
     try:
