@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from tests.driver import (
-    PYPY,
     CrashOutput,
     ProgramTest,
     Result,
@@ -51,7 +50,7 @@ def relays(to: int) -> list[int]:
     return found
 
 
-@unittest.skipUnless(os.path.isdir("/proc/self"), "needs /proc")
+@unittest.skipUnless(hasattr(os, "posix_spawn"), "needs os.posix_spawn")
 class Shared(ProgramTest):
     def check_both(self, program: list[str], **options: Any) -> Result:
         result = self.check_dump(program, signal.SIGSEGV, **options)
@@ -117,6 +116,7 @@ class Shared(ProgramTest):
 
 
 @unittest.skipUnless(os.path.isdir("/proc/self"), "needs /proc")
+@unittest.skipUnless(hasattr(os, "posix_spawn"), "needs os.posix_spawn")
 class Relay(ProgramTest):
     """The process between faulthandler and two files."""
 
@@ -218,7 +218,6 @@ class Relay(ProgramTest):
         self.assertIn(b"Segmentation fault", result.stderr)
         self.assertEqual(result.crash, b"")
 
-    @unittest.skipIf(PYPY, "PyPy starts too slowly to be bounded like this")
     def test_does_not_make_a_dying_program_wait(self) -> None:
         reader, writer = os.pipe()
         os.set_blocking(writer, False)

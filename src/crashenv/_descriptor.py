@@ -171,6 +171,6 @@ def duplicate_high(fd: int) -> int:
 def _is_open(fd: int) -> bool:
     try:
         os.fstat(fd)
-    except OSError:
-        return False
+    except OSError as error:
+        return error.errno != _EBADF  # dup2 would close it
     return True

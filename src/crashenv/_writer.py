@@ -169,9 +169,16 @@ class _SignalsHeld:
         if self._mask is None:
             return
         try:
-            while self._ours and _signal.sigtimedwait(self._ours, 0):
+            while self._ours and self._take():
                 pass
-        except (AttributeError, OSError):  # macOS has no sigtimedwait
+        except OSError:
             pass
         finally:
             _signal.pthread_sigmask(_signal.SIG_SETMASK, self._mask)
+
+    def _take(self) -> bool:
+        if hasattr(_signal, "sigtimedwait"):
+            return _signal.sigtimedwait(self._ours, 0) is not None
+        # macOS and PyPy
+        pending = self._ours & set(_signal.sigpending())
+        return bool(pending and _signal.sigwait(pending))
