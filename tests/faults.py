@@ -141,7 +141,7 @@ def own_calls(scenario: Scenario) -> list[tuple[str, int, str]]:
     without = [comparable(line) for line in traced(scenario, on=False)]
     lines = traced(scenario, on=True)
     matcher = difflib.SequenceMatcher(None, without, [comparable(x) for x in lines], False)
-    ours = set()
+    ours: set[int] = set()
     for tag, _, _, start, end in matcher.get_opcodes():
         if tag in ("insert", "replace"):
             ours.update(range(start, end))

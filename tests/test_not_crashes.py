@@ -10,7 +10,7 @@ import subprocess
 import sys
 import unittest
 
-from tests.driver import CrashOutput, ProgramTest, environment, run, wait_until
+from tests.driver import PYPY, CrashOutput, ProgramTest, environment, run, wait_until
 
 
 class Endings(ProgramTest):
@@ -106,6 +106,7 @@ class Prompt(ProgramTest):
         )
         self.check_silent(program, input=self.LINES)
 
+    @unittest.skipIf(PYPY, "PyPy's prompt wants a terminal that is not dumb")
     def test_terminal(self) -> None:
         crash = CrashOutput("pipe")
         master, slave = pty.openpty()

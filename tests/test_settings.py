@@ -20,6 +20,7 @@ from tests.driver import (
     pipe_size,
     run,
 )
+from tests.fuzz_settings import Fuzzer, case
 
 if not INSTALLED:
     sys.path.insert(0, str(ROOT / "src"))
@@ -220,6 +221,18 @@ class EndToEnd(ProgramTest):
         return str(self.folder / name)
 
 
+class Fuzzed(unittest.TestCase):
+    """A few of the cases of tests/fuzz_settings.py."""
+
+    CASES = 300
+
+    def test_nobody_notices(self) -> None:
+        with Fuzzer() as fuzzer:
+            for seed in range(self.CASES):
+                with self.subTest(seed, pydebug=case(seed)[:500]):
+                    self.assertIsNone(fuzzer.check(case(seed)))
+
+
 class BadDescriptor(EndToEnd):
     def test_not_a_number(self) -> None:
         for value in ("", "abc", "-1", "1e3", "99999999999"):
@@ -312,6 +325,21 @@ class BadFile(EndToEnd):
         os.link(self.write("target", "as it was"), self.path("other"))
         self.check_path(self.path("other"), "hard link")
         self.assertEqual((self.folder / "target").read_text(), "as it was")
+
+    @unittest.skipUnless(is_root(), "needs root, to give a file away")
+    def test_file_that_somebody_else_may_have_planted(self) -> None:
+        os.chmod(self.folder, 0o777)
+        path = self.write("crash.log", "as it was")
+        os.chown(path, 65534, 65534)
+        self.check_path(path, "somebody else's")
+        self.assertEqual((self.folder / "crash.log").read_text(), "as it was")
+        fifo = self.path("fifo")
+        os.mkfifo(fifo)
+        os.chown(fifo, 65534, 65534)
+        reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+        self.addCleanup(os.close, reader)
+        self.check_path(fifo, "somebody else's")
+        self.assertEqual(os.read(reader, 1), b"")
 
     def test_name_too_long(self) -> None:
         self.check_path(self.path("x" * 256), "too long")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import multiprocessing
+import unittest
 from typing import Any
 
-from tests.driver import OUTPUTS, ProgramTest, Report, Result, wait_until
+from tests.driver import OUTPUTS, PYPY, ProgramTest, Report, Result, wait_until
 
 METHODS = multiprocessing.get_all_start_methods()
 PROGRAM = """
@@ -110,6 +111,7 @@ class Workers(ProgramTest):
                 self.assertEqual(result.stdout, b"-11\n")
                 self.assertIn(" in segfault\n", result.dump)
 
+    @unittest.skipIf(PYPY, "PyPy 7.3.11's ProcessPoolExecutor fails")
     def test_executor_worker_that_dies_of_a_signal(self) -> None:
         for method in METHODS:
             with self.subTest(method):
@@ -124,16 +126,19 @@ class Workers(ProgramTest):
                 self.assertIn(" in segfault\n", result.dump)
 
     def test_handed_back_exceptions_are_handled(self) -> None:
-        mains = (
-            "import concurrent.futures as f\n"
-            "    with f.ProcessPoolExecutor(1) as pool:\n"
-            "        try: list(pool.map(int, ['x']))\n"
-            "        except ValueError: print('handled')",
+        mains = [
             "with multiprocessing.Pool(1) as pool:\n"
             "        try: pool.map(int, ['x'])\n"
             "        except ValueError: print('handled')\n"
-            "        pool.close(); pool.join()",
-        )
+            "        pool.close(); pool.join()"
+        ]
+        if not PYPY:  # 7.3.11's ProcessPoolExecutor fails
+            mains.append(
+                "import concurrent.futures as f\n"
+                "    with f.ProcessPoolExecutor(1) as pool:\n"
+                "        try: list(pool.map(int, ['x']))\n"
+                "        except ValueError: print('handled')"
+            )
         for method in METHODS:
             for main in mains:
                 with self.subTest(method=method, main=main):

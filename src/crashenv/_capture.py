@@ -117,14 +117,16 @@ class _Tee:
         reader = self._readers.get(get_ident())
         if reader is None:
             return self._write(text)
+        written: Any = len(text)
+        if reader.echo:
+            # First: what we keep may take the memory that this needs.
+            try:
+                written = self._write(text)
+            except BaseException:
+                reader.failed = True
+                raise
         reader.read(text)
-        if not reader.echo:
-            return len(text)
-        try:
-            return self._write(text)
-        except BaseException:
-            reader.failed = True
-            raise
+        return written
 
     def add(self, ident: int, reader: "_Reader") -> "_Reader | None":
         before = self._readers.get(ident)

@@ -70,7 +70,8 @@ def displaced(output: "CrashOutput", print_exception: "ExceptHook") -> None:
         return
     _remember(value)
     body = Body(output.limit)
-    _capture.only_keep(body, value, print_exception, type(value), value, value.__traceback__)
+    traceback = getattr(sys, "last_traceback", None)
+    _capture.only_keep(body, value, print_exception, type(value), value, traceback)
     _report(output, "exception", _current_thread_name(), body)
 
 
@@ -95,12 +96,16 @@ def _is_crash(value: "BaseException | None", outermost: "Judge") -> bool:
     try:
         if value is None or value is _reported or value is not _last_exception():
             return False
-        if issubclass(type(value), _NOT_CRASHES):
+        if _is_exit(value):
             return False
         traceback = getattr(sys, "last_traceback", None)
         return outermost(value, traceback) and not _at_prompt(value, traceback)
     except BaseException:  # the value may be hostile; what we cannot judge, we leave
         return False
+
+
+def _is_exit(value: "BaseException") -> bool:
+    return issubclass(type(value), _NOT_CRASHES)  # isinstance would ask value.__class__
 
 
 def _is_outermost(value: "BaseException", traceback: "TracebackType | None") -> bool:
@@ -143,7 +148,7 @@ def raw_thread(
 ) -> None:
     """For ``sys.unraisablehook``, which gets the exception of a ``_thread`` thread."""
     value = unraisable.exc_value
-    if value is None or isinstance(value, _NOT_CRASHES):
+    if value is None or _is_exit(value):
         original(unraisable)
         return
     body = Body(output.limit)
@@ -164,7 +169,7 @@ def thread(
 ) -> None:
     """For ``Thread._invoke_excepthook``."""
     exc_type, value, traceback = sys.exc_info()
-    if value is None or isinstance(value, _NOT_CRASHES):
+    if value is None or _is_exit(value):
         invoke(crashed)
         return
     module: Any = sys.modules["threading"]
@@ -219,7 +224,7 @@ class Worker:
     def report(self) -> None:
         """After ``_bootstrap`` has printed it."""
         self._reading.stop()
-        if self._value is None or isinstance(self._value, _NOT_CRASHES):
+        if self._value is None or _is_exit(self._value):
             return
         if self._reading.failed:
             self._body.clear()

@@ -71,11 +71,23 @@ def open_file(path: str) -> int:
         if error.errno == errno.ENXIO:  # open(2), fifo(7)
             raise Unusable("is a FIFO without a reader, or a socket") from None
         raise
-    status = os.fstat(fd)
-    if stat.S_ISREG(status.st_mode) and status.st_nlink > 1:
+    try:
+        _check_wanted(path, os.fstat(fd))
+    except BaseException:
         os.close(fd)
-        raise Unusable("has another hard link")
+        raise
     return fd
+
+
+def _check_wanted(path: str, status: "os.stat_result") -> None:
+    """Raise Unusable if somebody else may have put the file there for us to write to."""
+    if stat.S_ISREG(status.st_mode) and status.st_nlink > 1:
+        raise Unusable("has another hard link")
+    if hasattr(os, "geteuid") and (stat.S_ISREG(status.st_mode) or stat.S_ISFIFO(status.st_mode)):
+        # As the kernel does where fs.protected_regular and _fifos are on (proc(5)).
+        folder = os.stat(os.path.dirname(path))
+        if folder.st_mode & stat.S_IWOTH and status.st_uid not in (os.geteuid(), folder.st_uid):
+            raise Unusable("is somebody else's, in a folder that everybody may write to")
 
 
 def _link_allowed(path: str) -> bool:

@@ -42,25 +42,31 @@ def encode(text: str) -> bytes:
 
 def quote(text: str, longest: int = _LONGEST_VALUE) -> bytes:
     """A header value: percent-encoded, at most ``longest`` bytes."""
-    quoted = bytearray()
+    quoted = b""
     for byte in encode(text[:longest]):
         piece = b"%c" % byte if byte in _PLAIN else b"%%%02X" % byte
         if len(quoted) + len(piece) > longest:
             break
         quoted += piece
-    return bytes(quoted)
+    return quoted
 
 
 class Body:
-    """Collects a report's body in memory bounded by the report's limit (bytes)."""
+    """Collects a report's body in memory bounded by the report's limit (bytes).
+
+    Without a bytearray: one that cannot grow, for want of memory, prints an error
+    of its own when it is freed (seen on 3.9).
+    """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.clear()
 
     def clear(self) -> None:
-        self._head = bytearray()
-        self._tail = bytearray()
+        self._head: list[bytes] = []
+        self._tail: list[bytes] = []
+        self._room = self.limit // 2  # of the head
+        self._tail_size = 0
         self._total = 0
 
     def __bool__(self) -> bool:
@@ -73,21 +79,26 @@ class Body:
 
     def _add(self, data: bytes) -> None:
         self._total += len(data)
+        if self._room:
+            head, data = data[: self._room], data[self._room :]
+            self._head.append(head)
+            self._room -= len(head)
+        self._tail.append(data)
+        self._tail_size += len(data)
         keep = self.limit // 2
-        room = keep - len(self._head)
-        if room > 0:
-            self._head += data[:room]
-            data = data[room:]
-        self._tail += data
-        if len(self._tail) > keep + _SLICE:
-            del self._tail[:-keep]
+        if self._tail_size > keep + _SLICE:
+            self._tail = [b"".join(self._tail)[-keep:]]
+            self._tail_size = keep
+
+    def _data(self) -> bytes:
+        return b"".join([*self._head, *self._tail])
 
     def text(self) -> str:
-        return (self._head + self._tail).decode("utf-8", "backslashreplace")
+        return self._data().decode("utf-8", "backslashreplace")
 
     def fit(self, room: int) -> bytes:
         """At most ``room`` bytes that end with a newline."""
-        data = bytes(self._head + self._tail)
+        data = self._data()
         end = b"" if data.endswith(b"\n") else b"\n"
         if self._total + len(end) <= room:
             return data + end
