@@ -144,6 +144,14 @@ class RawThread(ProgramTest):
             """
         )
 
+    def test_hook_called_with_anything_else(self) -> None:
+        self.check_silent("""
+            import sys
+            for args in (), (5,), (1, 2), (sys,):
+                try: sys.unraisablehook(*args)
+                except Exception as error: print(type(error))
+            """)
+
 
 class Fatal(ProgramTest):
     def check_fatal(self, program: str) -> None:

@@ -95,8 +95,8 @@ def _install_unraisablehook() -> None:
 
     # A closure: it is called until the very end, when our module's names may be gone.
     def unraisablehook(unraisable: "sys.UnraisableHookArgs", /) -> None:
-        message = unraisable.err_msg
-        if message and message.startswith(prefix):
+        message = getattr(unraisable, "err_msg", None)  # anyone may call us, with anything
+        if type(message) is str and message.startswith(prefix):
             report("raw_thread", original, unraisable)
         else:
             original(unraisable)
