@@ -24,7 +24,8 @@ from tests.driver import CrashOutput, environment
 SUITES = (
     "test_sys test_threading test_thread test_faulthandler test_subprocess test_os test_signal"
     " test_site test_cmd_line test_cmd_line_script test_traceback test_atexit test_exceptions"
-    " test_multiprocessing_fork test_fork1 test_posix test_runpy test_sys_settrace test_threadsignals"
+    " test_multiprocessing_fork test_fork1 test_posix test_runpy test_sys_settrace"
+    " test_threadsignals"
 )
 LIMIT = 1200  # seconds that one suite may take
 Results = dict[str, str]

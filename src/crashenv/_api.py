@@ -1,7 +1,6 @@
 """``set_crash_output``: the same core, for a program that asks for it itself."""
 
 from crashenv import _faults, _settings
-from crashenv._descriptor import Unusable
 from crashenv._output import CrashOutput, replace
 
 TYPE_CHECKING = False
@@ -45,7 +44,7 @@ def set_crash_output(
                 raise TypeError("signal must be a signal's name")
             settings.signal = _settings.signal_number(signal)
         output = CrashOutput(settings, _descriptor_of(file), None)
-    except (OverflowError, Unusable, _settings.Problem) as error:
+    except (OverflowError, _settings.Problem) as error:
         raise ValueError(str(error)) from None
     _faults.leave_caught_signals()
     replace(output)

@@ -7,7 +7,7 @@ import os
 import sys
 
 from crashenv import _load
-from crashenv._descriptor import Unusable, identity, is_file
+from crashenv._descriptor import identity, is_file
 from crashenv._settings import VARIABLE, Problem, number, parse, replaced
 
 TYPE_CHECKING = False
@@ -34,7 +34,7 @@ def activate() -> None:
     value = None
     try:
         value = _adopt(settings)
-    except (Unusable, Problem, OSError) as error:
+    except (Problem, OSError) as error:
         if settings.identity is not None:
             return
         why = os.strerror(error.errno or 0) if isinstance(error, OSError) else str(error)
@@ -58,7 +58,9 @@ def _adopt(settings: "Settings") -> "str | None":
     if not settings.has_output():
         return None
     output = _load.load_start_side()
-    new = output.CrashOutput if output.IN_MAIN_INTERPRETER else output.BorrowedOutput
+    new = output.CrashOutput
+    if not output.IN_MAIN_INTERPRETER:
+        from crashenv._borrowed import BorrowedOutput as new
     if settings.path is not None:
         from crashenv._crashfile import expand
 
@@ -73,9 +75,9 @@ def _adopt(settings: "Settings") -> "str | None":
     try:
         if settings.identity is None and not os.get_inheritable(fd):
             # Opened by this interpreter: up to 3.12 that is the .pth file itself.
-            raise Unusable("was not passed to this process")
+            raise Problem("was not passed to this process")
     except OSError as error:
-        raise Unusable("is not open") from error
+        raise Problem("is not open") from error
     output.replace(new(settings, fd, None))
     return "crashfd=%d:%d:%d" % (fd, *identity(os.fstat(fd)))
 
@@ -89,7 +91,7 @@ def _passed_as(name: str) -> int:
     except Problem:
         count = pid = 0
     if pid != os.getpid() or name not in names[:count]:
-        raise Unusable("no descriptor of that name was passed to this process")
+        raise Problem("no descriptor of that name was passed to this process")
     return _FIRST_PASSED + names.index(name)
 
 

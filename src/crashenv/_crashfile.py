@@ -6,7 +6,8 @@ import stat
 import sys
 from time import time
 
-from crashenv._descriptor import Unusable, identity, is_file
+from crashenv._descriptor import identity, is_file
+from crashenv._settings import Problem
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def _original_argv() -> "list[str]":
 
 
 def open_file(path: str) -> int:
-    """Open for appending, create with mode 0600; raises Unusable or OSError."""
+    """Open for appending, create with mode 0600; raises Problem or OSError."""
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
     for name in ("O_CLOEXEC", "O_NONBLOCK", "O_NOCTTY", "O_NOINHERIT", "O_BINARY"):
         flags |= getattr(os, name, 0)
@@ -67,9 +68,9 @@ def open_file(path: str) -> int:
         fd = os.open(path, flags, 0o600)
     except OSError as error:
         if error.errno == errno.ELOOP:
-            raise Unusable("is a symbolic link") from None
+            raise Problem("is a symbolic link") from None
         if error.errno == errno.ENXIO:  # open(2), fifo(7)
-            raise Unusable("is a FIFO without a reader, or a socket") from None
+            raise Problem("is a FIFO without a reader, or a socket") from None
         raise
     try:
         _check_wanted(path, os.fstat(fd))
@@ -80,14 +81,14 @@ def open_file(path: str) -> int:
 
 
 def _check_wanted(path: str, status: "os.stat_result") -> None:
-    """Raise Unusable if somebody else may have put the file there for us to write to."""
+    """Raise Problem if somebody else may have put the file there for us to write to."""
     if stat.S_ISREG(status.st_mode) and status.st_nlink > 1:
-        raise Unusable("has another hard link")
+        raise Problem("has another hard link")
     if hasattr(os, "geteuid") and (stat.S_ISREG(status.st_mode) or stat.S_ISFIFO(status.st_mode)):
         # As the kernel does where fs.protected_regular and _fifos are on (proc(5)).
         folder = os.stat(os.path.dirname(path))
         if folder.st_mode & stat.S_IWOTH and status.st_uid not in (os.geteuid(), folder.st_uid):
-            raise Unusable("is somebody else's, in a folder that everybody may write to")
+            raise Problem("is somebody else's, in a folder that everybody may write to")
 
 
 def _link_allowed(path: str) -> bool:

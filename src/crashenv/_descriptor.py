@@ -9,6 +9,8 @@ import os
 import stat
 import sys
 
+from crashenv._settings import Problem
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import select
@@ -20,10 +22,6 @@ if TYPE_CHECKING:
 _HIGH_NUMBERS = (*range(1000, 1020), *range(200, 220), *range(50, 60))
 _EBADF, _ENXIO = 9, 6  # on every system; importing errno takes 0.05 ms
 _DEVICE_TTYS = 5  # major of /dev/tty, /dev/console, /dev/ptmx: opening makes another file
-
-
-class Unusable(Exception):
-    """The file cannot be a crash output; the message is the reason, for people."""
 
 
 def identity(status: "os.stat_result") -> "Identity":
@@ -42,7 +40,7 @@ class PrivateCopy:
     """Our own descriptor for the crash output, close-on-exec and at a high number.
 
     Made from an inherited descriptor ``source``, which stays as it is, or from a
-    ``path``, which is opened for appending. Raises Unusable or OSError.
+    ``path``, which is opened for appending. Raises Problem or OSError.
     ``may_block`` is whether a write to ``fd`` can wait for ever, ``poll`` what
     tells beforehand, if something does.
     """
@@ -84,7 +82,7 @@ class PrivateCopy:
         status = os.fstat(fd)
         mode = status.st_mode
         if stat.S_ISDIR(mode):
-            raise Unusable("is a directory")
+            raise Problem("is a directory")
         if not stat.S_ISSOCK(mode):
             _check_writable(fd)
         if stat.S_ISREG(mode):
@@ -121,7 +119,7 @@ class PrivateCopy:
         old = self.fd
         try:
             self._open()
-        except (OSError, Unusable):
+        except (OSError, Problem):
             return ours  # a rotated file that cannot be made anew is better than none
         if ours:
             os.close(old)
@@ -143,7 +141,7 @@ def _check_writable(fd: int) -> None:
         os.write(fd, b"")  # has no effect but this error (write(2))
     except OSError as error:
         if error.errno == _EBADF:
-            raise Unusable("is not open for writing") from None
+            raise Problem("is not open for writing") from None
 
 
 def _is_remote(device: int) -> bool:

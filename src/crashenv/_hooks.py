@@ -109,16 +109,17 @@ def _install_unraisablehook() -> None:
 # --- modules that the program may import later, or never
 
 _awaited = {"threading", "multiprocessing.process", "multiprocessing.util"}
+_searching = False
 
 
 def _await_modules() -> None:
     for name in sorted(_awaited & sys.modules.keys()):
-        _patch(sys.modules[name])
+        patch(sys.modules[name])
     if _awaited:
-        sys.meta_path.insert(0, _Finder())
+        sys.meta_path.insert(0, sys.modules[__name__])
 
 
-def _patch(module: "ModuleType") -> None:
+def patch(module: "ModuleType") -> None:
     """Nothing is to be reported from a module that is not the one that we know."""
     _awaited.discard(module.__name__)
     try:
@@ -127,51 +128,34 @@ def _patch(module: "ModuleType") -> None:
         getattr(_patches, module.__name__.replace(".", "_"))(module)
     except BaseException:
         pass
+    if not _awaited and sys.modules[__name__] in sys.meta_path:
+        sys.meta_path.remove(sys.modules[__name__])
 
 
-class _Finder:
-    """The entry of ``sys.meta_path`` that sees the awaited modules arrive, then goes."""
-
-    _searching = False
-
-    def find_spec(self, name: str, path: "Any" = None, target: "Any" = None) -> "Any":
-        if name not in _awaited or self._searching:
-            return None
-        self._searching = True  # another finder like this one may search for itself
-        try:
-            spec = self._find(name, path, target)
-        finally:
-            self._searching = False
-        if spec is not None and spec.loader is not None:
-            spec.loader = _Loader(spec.loader, self)
-        return spec
-
-    def _find(self, name: str, path: "Any", target: "Any") -> "Any":
-        for finder in sys.meta_path:
-            find = getattr(finder, "find_spec", None)
-            if find is not None and finder is not self:
-                spec = find(name, path, target)
-                if spec is not None:
-                    return spec
+def find_spec(name: str, path: "Any" = None, target: "Any" = None) -> "Any":
+    """This module, as an entry of ``sys.meta_path``, sees the awaited ones arrive."""
+    global _searching
+    if name not in _awaited or _searching:
         return None
+    _searching = True  # another finder like this one may search for itself
+    try:
+        spec = _find(name, path, target)
+    finally:
+        _searching = False
+    try:
+        from crashenv._patches import Loader
+
+        spec.loader = Loader(spec.loader)
+    except (AttributeError, ImportError):  # found nowhere, or nothing of ours is left
+        pass
+    return spec
 
 
-class _Loader:
-    """Loads with the module's own loader, then patches the module."""
-
-    def __init__(self, loader: "Any", finder: _Finder) -> None:
-        self._loader = loader
-        self._finder = finder
-
-    def __getattr__(self, name: str) -> "Any":
-        return getattr(self._loader, name)
-
-    def create_module(self, spec: "Any") -> "Any":
-        return self._loader.create_module(spec)
-
-    def exec_module(self, module: "Any") -> None:
-        module.__spec__.loader = module.__loader__ = self._loader
-        self._loader.exec_module(module)
-        _patch(module)
-        if not _awaited and self._finder in sys.meta_path:
-            sys.meta_path.remove(self._finder)
+def _find(name: str, path: "Any", target: "Any") -> "Any":
+    for finder in sys.meta_path:
+        find = getattr(finder, "find_spec", None)
+        if find is not None and find is not find_spec:
+            spec = find(name, path, target)
+            if spec is not None:
+                return spec
+    return None

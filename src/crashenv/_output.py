@@ -41,7 +41,7 @@ class CrashOutput:
     """Where reports go: a private copy, and the settings that bound them.
 
     Without a ``source`` and a ``path`` it writes nowhere, but the rules for
-    threads still hold. Raises Unusable or OSError.
+    threads still hold. Raises Problem or OSError.
     """
 
     def __init__(self, settings: "Settings", source: "int | None", path: "str | None") -> None:
@@ -108,23 +108,6 @@ class CrashOutput:
             _faults.unwatch()
         if self._copy is not None:
             self._copy.close()
-
-
-class BorrowedOutput(CrashOutput):
-    """The crash output of a sub-interpreter, which is the process's.
-
-    It holds no descriptor between reports, because sub-interpreters come and go
-    by the thousand.
-    """
-
-    def _open(self) -> None:
-        pass
-
-    def begin_report(self) -> "PrivateCopy | None":
-        return self._new_copy()
-
-    def end_report(self, copy: PrivateCopy) -> None:
-        copy.close()
 
 
 def replace(output: "CrashOutput | None") -> None:

@@ -14,6 +14,24 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+class Loader:
+    """Loads with the module's own loader, then patches the module."""
+
+    def __init__(self, loader: "Any") -> None:
+        self._loader = loader
+
+    def __getattr__(self, name: str) -> "Any":
+        return getattr(self._loader, name)
+
+    def create_module(self, spec: "Any") -> "Any":
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module: "Any") -> None:
+        module.__spec__.loader = module.__loader__ = self._loader
+        self._loader.exec_module(module)
+        _hooks.patch(module)
+
+
 def threading(module: "ModuleType") -> None:
     # From 3.10 on; before, only what is there when we come can be the genuine one.
     genuine = getattr(module, "__excepthook__", module.excepthook)

@@ -62,7 +62,7 @@ class Settings:
 
 
 class Problem(Exception):
-    """A value that cannot be used; the message is the reason, for people."""
+    """A value, or the file that it names, cannot be used; the message says why, for people."""
 
 
 def parse(text: str) -> "tuple[Settings, list[tuple[str, str]]]":
