@@ -18,7 +18,7 @@ def _activate(here):
         above = os.path.dirname(here)
         in_package = os.path.basename(above) == "crashenv"
         _import_crashenv(os.path.dirname(above) if in_package else os.path.join(above, "src"))
-    from crashenv._load import activate
+    from crashenv import activate
 
     activate()
 

@@ -42,7 +42,7 @@ while True:
         redirect('stdout', 1)
         redirect('stderr', 2)
         os.environ['PYDEBUG'] = os.fsdecode(bytes.fromhex(line))
-        from crashenv._load import activate
+        from crashenv import activate
         activate()
         print('hello')
         raise ValueError('boom')

@@ -392,9 +392,9 @@ class Both(InstalledTest):
         self.assertEqual(result.stderr.count(b"crashenv: PYDEBUG: "), 1, str(result))
 
     def test_one_of_the_two_copies_is_loaded(self) -> None:
-        program = "import crashenv; print(crashenv.__path__, crashenv._load.__spec__.origin)"
+        program = "import crashenv; print(crashenv.__path__, crashenv.__file__)"
         result = self.run_with(program, env={"PYTHONPATH": str(SITECUSTOMIZE)})
-        expected = "%s %s" % ([str(self.package)], self.package / "_load.py")
+        expected = "%s %s" % ([str(self.package)], self.package / "__init__.py")
         self.assertEqual(result.stdout.decode().strip(), expected)
 
     def check_dump_once(self, env: dict[str, str]) -> None:

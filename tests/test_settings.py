@@ -45,7 +45,7 @@ subprocess.run([sys.executable, '-c', 'import os; print(os.environ.get("PYDEBUG"
 # Does itself what no .pth line and no sitecustomize does under -S, -E or -I.
 ACTIVATE = """
 import os, sys; sys.path.append(%r)
-from crashenv._load import activate; activate()
+from crashenv import activate; activate()
 print(os.environ.get('PYDEBUG')); 1/0
 """ % str(ROOT / "src")
 

@@ -6,7 +6,7 @@ Silent where there is nothing to do, one line on stderr where the setting is wro
 import os
 import sys
 
-from crashenv import _load
+import crashenv
 from crashenv._descriptor import identity, is_file
 from crashenv._settings import VARIABLE, Problem, number, parse, replaced
 
@@ -49,7 +49,7 @@ def activate() -> None:
 
         warn(problems, value is not None)
     if value is None and settings.threads == "fatal":
-        output = _load.load_start_side()
+        output = crashenv.load_start_side()
         output.replace(output.CrashOutput(settings, None, None))
 
 
@@ -57,7 +57,7 @@ def _adopt(settings: "Settings") -> "str | None":
     """Install the crash output; return the item for a descendant, None if there is no output."""
     if not settings.has_output():
         return None
-    output = _load.load_start_side()
+    output = crashenv.load_start_side()
     new = output.CrashOutput
     if not output.IN_MAIN_INTERPRETER:
         from crashenv._borrowed import BorrowedOutput as new

@@ -3,7 +3,7 @@
 The report gets the very bytes, the program's ``__str__`` methods run no second
 time, and ``traceback`` is not imported where the interpreter does not need it.
 
-Crash side: see ``_load``.
+Crash side: see the package.
 """
 
 import sys

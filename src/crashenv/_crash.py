@@ -1,6 +1,6 @@
 """Called by a hook: is this a crash, and what is to be said of it?
 
-Crash side: see ``_load``.
+Crash side: see the package.
 """
 
 import os

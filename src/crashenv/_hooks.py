@@ -5,7 +5,7 @@ Small, because every start pays for it: the crash side does the work.
 
 import sys
 
-from crashenv import _load
+import crashenv
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def install(new_output: "CrashOutput | None") -> None:
 def crash_side() -> "ModuleType | None":
     """``_crash``; None if nothing is to be reported, or nothing can be."""
     try:
-        return None if output is None else _load.load_crash_side()
+        return None if output is None else crashenv.load_crash_side()
     except BaseException:  # out of memory, a damaged installation
         return None
 
@@ -146,7 +146,7 @@ def find_spec(name: str, path: "Any" = None, target: "Any" = None) -> "Any":
         from crashenv._patches import Loader
 
         spec.loader = Loader(spec.loader)
-    except (AttributeError, ImportError):  # found nowhere, or nothing of ours is left
+    except BaseException:  # found nowhere, or a damaged installation
         pass
     return spec
 

@@ -5,7 +5,8 @@ import atexit
 import os
 import sys
 
-from crashenv import _faults, _hooks, _load
+import crashenv
+from crashenv import _faults, _hooks
 from crashenv._descriptor import PrivateCopy, is_file
 
 TYPE_CHECKING = False
@@ -119,7 +120,7 @@ def replace(output: "CrashOutput | None") -> None:
     _hooks.install(output)
     if output is None:
         return
-    _load.read_crash_side()
+    crashenv.read_crash_side()
     output.watch_signals()
     if not _exit_registered:
         _exit_registered = True
@@ -140,7 +141,7 @@ def _at_exit() -> None:
 
 def _after_fork_in_child() -> None:
     try:
-        _load.after_fork_in_child()
+        crashenv.after_fork_in_child()
         if _current is not None:
             _current.after_fork_in_child()
     except BaseException:  # would be printed as an ignored exception

@@ -4,7 +4,7 @@ import sys
 
 from crashenv import _hooks
 
-del __file__  # as in _load
+del __file__  # as in the package
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """One report at a time, whole if the reader takes it, and never for longer than agreed.
 
-Crash side: see ``_load``.
+Crash side: see the package.
 """
 
 import errno
