@@ -109,9 +109,12 @@ class PrivateCopy:
             self.poll = poll
         return fd
 
+    def is_current(self) -> bool:
+        return is_file(self.fd, self.identity)
+
     def refresh(self) -> bool:
         """Make ``fd`` the crash output again if it no longer is; False if it cannot be."""
-        ours = is_file(self.fd, self.identity)
+        ours = self.is_current()
         if ours and self._path_is_current():
             return True
         if self.source is not None and not is_file(self.source, self.identity):
@@ -132,7 +135,7 @@ class PrivateCopy:
             return False
 
     def close(self) -> None:
-        if is_file(self.fd, self.identity):
+        if self.is_current():
             os.close(self.fd)
 
 

@@ -72,7 +72,8 @@ def _write(copy: "PrivateCopy", data: bytes, deadline: float) -> None:
     try:
         locked = lock.acquire(timeout=max(0.0, deadline - monotonic()))
         try:
-            if copy.refresh():
+            # One thread alone may open and close; the GIL does not see to that.
+            if copy.refresh() if locked else copy.is_current():
                 _write_locked(copy, data, deadline)
         finally:
             if locked:
