@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
+import unittest
+
 from tests.driver import INSTALLED, SITECUSTOMIZE, ProgramTest
 
+BACKPORT = sys.version_info < (3, 11) and importlib.util.find_spec("exceptiongroup") is not None
 HOOKS = {
     "never chains": "def hook(*args): print('mine', file=sys.stderr)",
     "calls the old one": "old = sys.excepthook\ndef hook(*args): old(*args)",
@@ -53,6 +58,14 @@ class MainThread(ProgramTest):
         plain = self.check_exception([script])
         (report,) = self.check_reports([script, "x"], "exception")
         self.assertEqual(report.body, plain.body)
+
+    @unittest.skipUnless(BACKPORT, "needs exceptiongroup, on 3.9 or 3.10")
+    def test_backport_of_exception_groups(self) -> None:
+        program = "import exceptiongroup as e\nraise e.ExceptionGroup('two', [KeyError('inner')])"
+        result = self.run_both(program)
+        (report,) = result.reports
+        self.assertEqual(report.body.encode(), result.stderr)
+        self.assertIn("KeyError: 'inner'", report.body)
 
     def test_deleted(self) -> None:
         (report,) = self.check_reports("import sys\ndel sys.excepthook\n1/0", "exception")

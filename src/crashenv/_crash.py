@@ -70,8 +70,12 @@ def displaced(output: "CrashOutput", print_exception: "ExceptHook") -> None:
         return
     _remember(value)
     body = Body(output.limit)
-    traceback = getattr(sys, "last_traceback", None)
-    _capture.only_keep(body, value, print_exception, type(value), value, traceback)
+    if "exceptiongroup" in sys.modules and sys.version_info < (3, 11):
+        # The backport's hook replaced ours, and taught traceback to show groups.
+        _capture.format_exception(body, value)
+    else:
+        traceback = getattr(sys, "last_traceback", None)
+        _capture.only_keep(body, value, print_exception, type(value), value, traceback)
     _report(output, "exception", _current_thread_name(), body)
 
 
