@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pty
 import re
 import resource
 import signal
@@ -77,6 +78,8 @@ class Timeout(ProgramTest):
     ) -> None:
         if kind == "pipe":
             reader, writer = os.pipe()
+        elif kind == "pty":
+            reader, writer = pty.openpty()
         else:
             ours, theirs = socket.socketpair()
             reader, writer = ours.detach(), theirs.detach()
@@ -100,7 +103,7 @@ class Timeout(ProgramTest):
         self.assertEqual(result.status, status)
 
     def test_exception(self) -> None:
-        for kind in ("pipe", "socket"):
+        for kind in ("pipe", "socket", "pty"):
             with self.subTest(kind):
                 self.check_ends("1/0", 4.5, kind, "crashtimeout=0.5", 1)
 
@@ -115,7 +118,7 @@ class Timeout(ProgramTest):
             for _ in range(100): _thread.start_new_thread(time.sleep, (60,))
             os.kill(os.getpid(), 11)
             """
-        for kind in ("pipe", "socket"):
+        for kind in ("pipe", "socket", "pty"):
             with self.subTest(kind):
                 self.check_ends(program, 20.0, kind, "crashtimeout=0.5", -signal.SIGSEGV)
 
@@ -131,7 +134,9 @@ class Timeout(ProgramTest):
             for t in threads: t.start()
             for t in threads: t.join()
             """
-        self.check_ends(program, 8.0, "pipe", "crashtimeout=1", 0)
+        for kind in ("pipe", "socket", "pty"):
+            with self.subTest(kind):
+                self.check_ends(program, 8.0, kind, "crashtimeout=1", 0)
 
 
 class DeadFileServer(ProgramTest):

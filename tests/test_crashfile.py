@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+import subprocess
 import time
 import unittest
 from pathlib import Path
@@ -159,6 +160,23 @@ class Template(CrashfileTest):
 
     def test_host_name(self) -> None:
         self.assertEqual(self.expanded("%h"), re.sub(r"[^A-Za-z0-9._-]", "_", os.uname().nodename))
+
+    def test_host_name_that_leads_elsewhere(self) -> None:
+        inside = self.folder / "in"
+        inside.mkdir()
+        for host in ("../../x", "..", "/x"):
+            rename = 'echo "$0" > /proc/sys/kernel/hostname && exec "$@"'
+            launcher = ["unshare", "--uts", "sh", "-c", rename, host]
+            try:
+                subprocess.run([*launcher, "true"], check=True, capture_output=True)
+            except (OSError, subprocess.CalledProcessError):
+                self.skipTest("needs unshare(1) and the right to make a UTS namespace")
+            with self.subTest(host):
+                self.run_with("1/0", launcher=launcher, pydebug="crashfile=%s/%%h" % inside)
+                (file,) = inside.iterdir()
+                self.assertEqual(len(self.reports(file)), 1)
+                self.assertEqual(list(self.folder.iterdir()), [inside])
+                file.unlink()
 
     def test_percent_sign(self) -> None:
         self.assertEqual(self.expanded("100%%"), "100%")
