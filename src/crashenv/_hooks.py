@@ -137,7 +137,9 @@ def find_spec(name: str, path: "Any" = None, target: "Any" = None) -> "Any":
     global _searching
     if name not in _awaited or _searching:
         return None
-    _searching = True  # another finder like this one may search for itself
+    # Another finder like this one may search for itself. Another thread does not: the
+    # others import threading first, and are imported under multiprocessing's lock.
+    _searching = True
     try:
         spec = _find(name, path, target)
     finally:

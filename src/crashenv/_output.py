@@ -1,4 +1,11 @@
-"""The crash output of this process, and what feeds it."""
+"""The crash output of this process, and what feeds it.
+
+Threads share little, and none of it relies on the GIL. ``replace`` exchanges one
+reference, here and in ``_hooks``. A private copy is opened and closed by who holds
+the writer's lock. ``_capture``'s lock guards which streams are read along, and each
+thread has an entry of its own there. The crash side is executed under the package's
+lock. faulthandler is pointed elsewhere by one thread at a time, as it is without us.
+"""
 
 import _thread
 import atexit
