@@ -1,0 +1,97 @@
+"""The shape of a record, schema 1: what ``crashenv parse`` prints, one in a line.
+
+Only for type checkers: nothing imports this at run time. A reader skips keys that
+it does not know; a key that is gone or means something else makes schema 2.
+"""
+
+from typing import Any, Dict, List, Optional, TypedDict
+
+
+class StackFrame(TypedDict):
+    """``columns`` are the first marked character of ``source`` and the one after the last.
+
+    They count from 0, in the first and in the last marked line. ``repeated`` tells
+    how many more times the same frame was there.
+    """
+
+    file: str
+    line: Optional[int]
+    function: str
+    source: Optional[str]
+    columns: Optional[List[int]]
+    repeated: int
+
+
+class Location(TypedDict):
+    """Where a SyntaxError is."""
+
+    file: str
+    line: Optional[int]
+    text: Optional[str]
+    columns: Optional[List[int]]
+
+
+class Exception_(TypedDict):
+    """``omitted`` exceptions of its chain or of its group are not shown."""
+
+    type: Optional[str]
+    message: str
+    notes: List[str]
+    frames: List[StackFrame]
+    syntax: Optional[Location]
+    cause: "Optional[Exception_]"
+    context: "Optional[Exception_]"
+    exceptions: "List[Exception_]"
+    omitted: int
+
+
+class Thread(TypedDict):
+    """``frames`` has the most recent call first, as in the text."""
+
+    id: Optional[str]
+    name: Optional[str]
+    current: bool
+    frames: List[StackFrame]
+
+
+class CFrame(TypedDict):
+    file: str
+    symbol: Optional[str]
+    offset: Optional[str]
+    address: Optional[str]
+
+
+class Dump(TypedDict):
+    """``signal`` is the name of the one that ``reason`` means."""
+
+    reason: Optional[str]
+    signal: Optional[str]
+    threads: List[Thread]
+    c_stack: List[CFrame]
+    extension_modules: List[str]
+
+
+class Record(TypedDict, total=False):
+    schema: int
+    id: str
+    kind: str
+    time: Optional[str]
+    pid: Optional[int]
+    tid: Optional[int]
+    thread: Optional[str]
+    python: Optional[str]
+    program: Optional[str]
+    header: Dict[str, str]
+    damage: Optional[str]
+    omitted: int
+    fingerprint: str
+    summary: str
+    where: Optional[str]
+    exception: Optional[Exception_]
+    threads: List[Thread]
+    dump: Optional[Dump]
+    text: str
+    # only from a monitor
+    command: List[str]
+    ending: Dict[str, Any]
+    stderr: str
