@@ -1,10 +1,12 @@
 """The text that ``faulthandler`` writes -> what it tells, for CPython 3.9 to 3.15 and PyPy."""
 
+from crashenv._traceback import Place
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Optional
+    from typing import Any
 
-    from crashenv._schema import CFrame, Dump, StackFrame, Thread
+    from crashenv._schema import CFrame, Dump, Thread
 
 # As in faulthandler.c, where one of them got a hyphen.
 _SIGNALS = {
@@ -21,6 +23,9 @@ _C_STACK = "Current thread's C stack trace "
 _EXTENSIONS = "Extension modules: "
 _FRAME = '  File "'
 _C_FRAME = '  Binary file "'
+
+_MOST_KEPT = 1024
+_kept: "dict[str, Place]" = {}
 
 
 def parse(lines: "list[str]") -> "Dump":
@@ -39,8 +44,8 @@ def parse(lines: "list[str]") -> "Dump":
             names = line[len(_EXTENSIONS) :].partition(" (total: ")[0]
             dump["extension_modules"] = names.split(", ")
         elif line.startswith(_REASONS) and dump["reason"] is None:
-            dump["reason"] = line.partition(": ")[2]
-            dump["signal"] = _SIGNALS.get(dump["reason"])
+            reason = line.partition(": ")[2]
+            dump["reason"], dump["signal"] = reason, _SIGNALS.get(reason)
     return dump
 
 
@@ -51,7 +56,7 @@ def threads(lines: "list[str]") -> "list[Thread]":
         if line.startswith(_STACKS):
             found.append(_thread(line))
         elif line.startswith(_FRAME) and found:
-            found[-1]["frames"].append(_frame(line))
+            found[-1]["frames"].append(_frame(line))  # type: ignore[arg-type]
     return found
 
 
@@ -72,17 +77,29 @@ def _thread(line: str) -> "Thread":
     }
 
 
-def _frame(line: str) -> "StackFrame":
+def _frame(line: str) -> Place:
+    place = _kept.get(line)
+    if place is None:
+        if len(_kept) >= _MOST_KEPT:
+            _kept.clear()
+        place = _kept[line] = _new_frame(line)
+    return place
+
+
+def _new_frame(line: str) -> Place:
     file, _, rest = line[len(_FRAME) :].partition('", line ')
     number, _, function = rest.partition(" in ")
-    return {
-        "file": file,
-        "line": int(number) if number.isdecimal() and len(number) < 10 else None,
-        "function": function,
-        "source": None,
-        "columns": None,
-        "repeated": 0,
-    }
+    return Place(
+        line,
+        {
+            "file": file,
+            "line": int(number) if number.isdecimal() and len(number) < 10 else None,
+            "function": function,
+            "source": None,
+            "columns": None,
+            "repeated": 0,
+        },
+    )
 
 
 def _c_frame(line: str) -> "CFrame":
@@ -97,14 +114,9 @@ def _c_frame(line: str) -> "CFrame":
     }
 
 
-def _first_current(found: "list[Thread]") -> "Optional[Thread]":
-    for thread in found:
-        if thread["current"]:
-            return thread
-    return found[0] if found else None
-
-
-def culprit(dump: "Dump") -> "list[StackFrame]":
+def culprit(dump: "Dump") -> "list[Place]":
     """The frames of the thread that was current, the most recent call last, as in a traceback."""
-    thread = _first_current(dump["threads"])
-    return thread["frames"][::-1] if thread is not None else []
+    for thread in sorted(dump["threads"], key=lambda thread: not thread["current"]):
+        frames: list[Any] = thread["frames"]
+        return frames[::-1]
+    return []

@@ -10,22 +10,19 @@ except ImportError:
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Optional
+    from typing import Any, Optional
 
-    from crashenv._schema import Exception_, Record, StackFrame
+    from crashenv._schema import Exception_, Location, Record
     from crashenv._stream import Frame
+    from crashenv._traceback import Place
 
 SCHEMA = 1
 _LONGEST_SUMMARY = 200
-# Files of the interpreter and of what was installed; the rest is the program's own.
-_NOT_OWN = ("/site-packages/", "/dist-packages/", "/lib-python/", "/lib_pypy/")
-_LIBRARIES = ("/lib/python3", "/lib64/python3", "/lib/pypy3", "/Lib/")
 
 
 def record(frame: "Frame") -> "Record":
     """The record of ``frame``; of whatever bytes, for it never fails."""
     text = frame.body.decode("utf-8", "backslashreplace")
-    lines = text.split("\n")
     fields = frame.fields
     result: Record = {
         "schema": SCHEMA,
@@ -49,9 +46,9 @@ def record(frame: "Frame") -> "Record":
         "text": text,
     }
     if result["kind"] == "dump":
-        _add_dump(result, lines)
+        _add_dump(result, text.split("\n"))
     else:
-        _add_exception(result, lines)
+        _add_exception(result, text)
     return result
 
 
@@ -65,27 +62,32 @@ def _add_dump(result: "Record", lines: "list[str]") -> None:
     result["fingerprint"] = _fingerprint([what], frames)
 
 
-def _add_exception(result: "Record", lines: "list[str]") -> None:
-    others = _other_threads(lines)
-    if others < len(lines):
-        result["threads"] = _dump.threads(lines[others:])
-    exception = _traceback.parse(lines[:others]) if result["kind"] != "death" else None
+def _add_exception(result: "Record", text: str) -> None:
+    others = _other_threads(text)
+    if others < len(text):
+        result["threads"] = _dump.threads(text[others:].split("\n"))
+        text = text[:others]
+    exception = _traceback.parse(text) if result["kind"] != "death" else None
     result["exception"] = exception
     if exception is None:
-        result["summary"] = _shorten(lines[0])
-        result["fingerprint"] = _fingerprint([result["kind"], lines[0]], [])
+        first = text.partition("\n")[0]
+        result["summary"] = _shorten(first)
+        result["fingerprint"] = _fingerprint([result["kind"], first], [])
         return
+    frames: list[Any] = exception["frames"]
     result["summary"] = _shorten(_last_line(exception))
-    result["where"] = _where(exception["frames"], exception)
-    result["fingerprint"] = _fingerprint(_types(exception), exception["frames"])
+    result["where"] = _where(frames, exception["syntax"])
+    result["fingerprint"] = _fingerprint(_types(exception), frames)
 
 
-def _other_threads(lines: "list[str]") -> int:
+def _other_threads(text: str) -> int:
     """Where the stacks begin that ``crashtraceback=all`` adds."""
-    for index, line in enumerate(lines):
-        if _dump.is_thread(line) and index and not lines[index - 1]:
-            return index
-    return len(lines)
+    found = text.find("\n\nThread 0x")
+    while found >= 0:
+        if _dump.is_thread(text[found + 2 : text.find("\n", found + 2)]):
+            return found + 1
+        found = text.find("\n\nThread 0x", found + 1)
+    return len(text)
 
 
 def _omitted(text: str) -> int:
@@ -111,32 +113,19 @@ def _number(text: "Optional[str]") -> "Optional[int]":
     return int(text) if text and text.isdecimal() and len(text) < 20 else None
 
 
-def is_own(file: str) -> bool:
-    """Whether ``file`` is the program's, and not the interpreter's nor a library's."""
-    path = file.replace("\\", "/")
-    if path.startswith("<frozen ") or path.startswith("<builtin>"):
-        return False
-    return not any(part in path for part in _NOT_OWN + _LIBRARIES)
-
-
-def own(frames: "list[StackFrame]") -> "list[StackFrame]":
+def _own(frames: "list[Place]") -> "list[Place]":
     """The program's own of ``frames``; all, where there are none."""
-    return [frame for frame in frames if is_own(frame["file"])] or frames
+    return [frame for frame in frames if frame.is_own] or frames
 
 
-def _where(frames: "list[StackFrame]", exception: "Optional[Exception_]" = None) -> "Optional[str]":
+def _where(frames: "list[Place]", syntax: "Optional[Location]" = None) -> "Optional[str]":
     """The last place of the program's own: ``app.py:12 in load``."""
-    if exception is not None and exception["syntax"] is not None:
-        place = exception["syntax"]
-        return "%s:%s" % (_base(place["file"]), place["line"])
+    if syntax is not None:
+        return "%s:%s" % (_traceback.base(syntax["file"]), syntax["line"])
     if not frames:
         return None
-    frame = own(frames)[-1]
-    return "%s:%s in %s" % (_base(frame["file"]), frame["line"], frame["function"])
-
-
-def _base(file: str) -> str:
-    return file.replace("\\", "/").rpartition("/")[2]
+    frame = _own(frames)[-1]
+    return "%s:%s in %s" % (_traceback.base(frame["file"]), frame["line"], frame["function"])
 
 
 def _types(exception: "Exception_") -> "list[str]":
@@ -144,15 +133,15 @@ def _types(exception: "Exception_") -> "list[str]":
     if exception["exceptions"]:
         types += sorted({sub["type"] or "" for sub in exception["exceptions"]})
     if exception["syntax"] is not None:
-        types.append(_base(exception["syntax"]["file"]))
+        types.append(_traceback.base(exception["syntax"]["file"]))
     return types
 
 
-def _fingerprint(types: "list[str]", frames: "list[StackFrame]") -> str:
+def _fingerprint(types: "list[str]", frames: "list[Place]") -> str:
     """What is the same whenever the same crash happens again.
 
     Each function counts once: how deep a recursion was is another thing each time.
     """
-    places = [_base(frame["file"]) + ":" + frame["function"] for frame in own(frames)]
-    text = "\n".join(types + list(dict.fromkeys(places)))
+    names = dict.fromkeys([frame.name for frame in _own(frames)])
+    text = "\n".join([*types, *names])
     return blake2b(text.encode("utf-8", "backslashreplace"), digest_size=8).hexdigest()

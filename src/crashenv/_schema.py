@@ -4,7 +4,7 @@ Only for type checkers: nothing imports this at run time. A reader skips keys th
 it does not know; a key that is gone or means something else makes schema 2.
 """
 
-from typing import Any, Dict, List, Optional, TypedDict
+from typing import Any, Optional, TypedDict
 
 
 class StackFrame(TypedDict):
@@ -18,7 +18,7 @@ class StackFrame(TypedDict):
     line: Optional[int]
     function: str
     source: Optional[str]
-    columns: Optional[List[int]]
+    columns: Optional[list[int]]
     repeated: int
 
 
@@ -28,7 +28,7 @@ class Location(TypedDict):
     file: str
     line: Optional[int]
     text: Optional[str]
-    columns: Optional[List[int]]
+    columns: Optional[list[int]]
 
 
 class Exception_(TypedDict):
@@ -36,12 +36,12 @@ class Exception_(TypedDict):
 
     type: Optional[str]
     message: str
-    notes: List[str]
-    frames: List[StackFrame]
+    notes: list[str]
+    frames: list[StackFrame]
     syntax: Optional[Location]
     cause: "Optional[Exception_]"
     context: "Optional[Exception_]"
-    exceptions: "List[Exception_]"
+    exceptions: "list[Exception_]"
     omitted: int
 
 
@@ -51,7 +51,7 @@ class Thread(TypedDict):
     id: Optional[str]
     name: Optional[str]
     current: bool
-    frames: List[StackFrame]
+    frames: list[StackFrame]
 
 
 class CFrame(TypedDict):
@@ -66,9 +66,9 @@ class Dump(TypedDict):
 
     reason: Optional[str]
     signal: Optional[str]
-    threads: List[Thread]
-    c_stack: List[CFrame]
-    extension_modules: List[str]
+    threads: list[Thread]
+    c_stack: list[CFrame]
+    extension_modules: list[str]
 
 
 class Record(TypedDict, total=False):
@@ -81,17 +81,17 @@ class Record(TypedDict, total=False):
     thread: Optional[str]
     python: Optional[str]
     program: Optional[str]
-    header: Dict[str, str]
+    header: dict[str, str]
     damage: Optional[str]
     omitted: int
     fingerprint: str
     summary: str
     where: Optional[str]
     exception: Optional[Exception_]
-    threads: List[Thread]
+    threads: list[Thread]
     dump: Optional[Dump]
     text: str
     # only from a monitor
-    command: List[str]
-    ending: Dict[str, Any]
+    command: list[str]
+    ending: dict[str, Any]
     stderr: str

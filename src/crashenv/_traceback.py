@@ -6,12 +6,12 @@ finds. One look at each line, and no recursion but into groups, which is bounded
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Optional, Union
+    from typing import Any, Optional, Union
 
     from crashenv._schema import Exception_, Location, StackFrame
 
-    # A line, or the sub-exceptions of the group that was before it.
-    Item = Union[str, list["list[Item]"]]
+    # A line, a place with the text that tells of it, the sub-exceptions of a group.
+    Item = Union[str, "Place", list["list[Item]"]]
 
 # A JSON text of this nests less than 256 deep, which is as far as jq 1.6 reads.
 MOST_IN_CHAIN = 20
@@ -33,15 +33,10 @@ _RULE = "+------------------------------------"
 _IN_NAME = str.maketrans("", "", ".<>")
 
 
-def parse(lines: "list[str]") -> "Optional[Exception_]":
-    """The exception that ``lines`` show, which is the last one of its chain."""
-    items: list[Item] = _with_groups(lines) if _GROUP_AT_TOP in lines else list(lines)
-    return _chain(items, _begin(lines), 0)
-
-
-def is_start(line: str) -> bool:
-    """Whether a traceback begins with ``line``."""
-    return line in _HEADERS or line == _GROUP_AT_TOP
+def parse(text: str) -> "Optional[Exception_]":
+    """The exception that ``text`` shows, which is the last one of its chain."""
+    items = _items(_with_groups(text.split("\n"))) if _GROUP_AT_TOP in text else _places(text)
+    return _chain(items, _begin(items), 0)
 
 
 def omitted(line: str) -> int:
@@ -54,24 +49,24 @@ def omitted(line: str) -> int:
     return 0
 
 
-def _begin(lines: "list[str]") -> int:
+def _begin(items: "list[Item]") -> int:
     """Past "Exception in thread ...:" and the like, whatever lines the thread's name has."""
-    for index, line in enumerate(lines):
-        if is_start(line) or line.startswith(_FRAME):
+    for index, item in enumerate(items):
+        if not isinstance(item, str) or item in _HEADERS:
             return index
-    return 0 if lines and _split_type(lines[0])[0] else 1
+    return 0 if items and _split_type(str(items[0]))[0] else 1
 
 
 # --- groups: an item that is a list holds the sub-exceptions
 
 
-def _with_groups(lines: "list[str]") -> "list[Item]":
+def _with_groups(lines: "list[str]") -> "list[Any]":
     """Take the margins of exception groups away."""
-    root: list[Item] = []
+    root: list[Any] = []
     regions = [root]
     in_group = False
     for line in lines:
-        if line == _GROUP_AT_TOP or line == _HEADER or line in _LINKS:
+        if line in (_GROUP_AT_TOP, _HEADER) or line in _LINKS:
             del regions[1:]
             in_group = line == _GROUP_AT_TOP
             root.append(_GROUP_HEADER if in_group else line)
@@ -84,34 +79,44 @@ def _with_groups(lines: "list[str]") -> "list[Item]":
         if mark in ("| ", "|"):
             regions[-1].append(content)
         elif mark == "+-" and content.startswith("+-"):
-            first: list[Item] = []
+            first: list[Any] = []
             regions[-1].append([first])
             regions.append(first)
         elif line[column:] == _RULE and len(regions) > 1:
             regions.pop()
             in_group = len(regions) > 1
         elif mark == "+-" and len(regions) > 1:
-            sibling: list[Item] = []
-            siblings = regions[-2][-1]
-            assert isinstance(siblings, list)
-            siblings.append(sibling)
+            sibling: list[Any] = []
+            regions[-2][-1].append(sibling)
             regions[-1] = sibling
         else:
             regions[-1].append(line)
     return root
 
 
-def _sub_exceptions(exception: "Exception_", children: "list[list[Item]]", depth: int) -> None:
-    for items in children:
-        first = items[0] if items else ""
-        if isinstance(first, str) and first.startswith("and ") and first.endswith(" exceptions"):
+def _items(region: "list[Any]") -> "list[Item]":
+    """``region`` with places in place of the lines that tell of them."""
+    items: list[Item] = []
+    lines: list[str] = []
+    for part in region:
+        if isinstance(part, str):
+            lines.append(part)
+            continue
+        items += _places("\n".join(lines)) if lines else ()
+        items.append(part)
+        lines = []
+    return items + (_places("\n".join(lines)) if lines else [])
+
+
+def _sub_exceptions(exception: "Exception_", children: "list[Any]", depth: int) -> None:
+    for region in children:
+        first = str(region[0]) if region else ""
+        if first.startswith("and ") and first.endswith((" exception", " exceptions")):
             exception["omitted"] += _number(first.split(" ")[1])
-        elif isinstance(first, str) and first.startswith("... (max_group_depth is "):
-            exception["omitted"] += 1
-        elif depth == DEEPEST_GROUP:
+        elif depth == DEEPEST_GROUP or first.startswith("... (max_group_depth is "):
             exception["omitted"] += 1
         else:
-            child = _chain(items, 0, depth + 1)
+            child = _chain(_items(region), 0, depth + 1)
             if child is not None:
                 exception["exceptions"].append(child)
 
@@ -148,10 +153,12 @@ def _chain(items: "list[Item]", start: int, depth: int) -> "Optional[Exception_]
 
 
 def _is_link(items: "list[Item]", index: int) -> bool:
-    after = items[index + 2]
-    if items[index - 1] != "" or items[index + 1] != "" or not isinstance(after, str):
+    if items[index - 1] != "" or items[index + 1] != "":
         return False
-    return after in _HEADERS or after.startswith(_FRAME) or bool(_split_type(after)[0])
+    after = items[index + 2]
+    if isinstance(after, str):
+        return after in _HEADERS or _split_type(after)[0] is not None
+    return isinstance(after, Place)
 
 
 # --- one exception
@@ -176,10 +183,10 @@ def _exception(items: "list[Item]", depth: int) -> "Optional[Exception_]":
     position = _frames(items, int(bool(items) and items[0] in _HEADERS), exception)
     message: list[str] = []
     for item in items[position:]:
-        if isinstance(item, str):
-            message.append(item)
-        else:
+        if isinstance(item, list):
             _sub_exceptions(exception, item, depth)
+        else:
+            message.append(item if isinstance(item, str) else item.text)
     while len(message) > 1 and not message[-1]:
         message.pop()
     if message:
@@ -211,23 +218,15 @@ def _split_type(line: str) -> "tuple[Optional[str], str]":
 
 
 def _frames(items: "list[Item]", position: int, exception: "Exception_") -> int:
-    """Read the frames at ``position``; return where the message begins."""
+    """Take the frames at ``position``; return where the message begins."""
     frames = exception["frames"]
     while position < len(items):
         item = items[position]
-        if not isinstance(item, str):
-            break
-        if item.startswith(_FRAME):
-            position += 1
-            source, columns, position = _source(items, position)
-            file, line, function = _location(item)
-            if function is None:
-                exception["syntax"] = _syntax(file, line, source, columns)
+        if isinstance(item, Place):
+            if item.is_frame:
+                frames.append(item)  # type: ignore[arg-type]
             else:
-                frames.append(_frame(file, line, function, source, columns))
-        elif item.startswith(_REPEATED):
-            if frames:
-                frames[-1]["repeated"] = _number(item[len(_REPEATED) :].partition(" ")[0])
+                exception["syntax"] = item.as_syntax()
             position += 1
         elif _is_cut(items, position):
             position = _after_cut(items, position)
@@ -236,59 +235,128 @@ def _frames(items: "list[Item]", position: int, exception: "Exception_") -> int:
     return position
 
 
-def _frame(
-    file: str,
-    line: "Optional[int]",
-    function: str,
-    source: "Optional[str]" = None,
-    columns: "Optional[list[int]]" = None,
-) -> "StackFrame":
-    return {
-        "file": file,
-        "line": line,
-        "function": function,
-        "source": source,
-        "columns": columns,
-        "repeated": 0,
-    }
+# --- reports whose middle was left out
 
 
-def _location(item: str) -> "tuple[str, Optional[int], Optional[str]]":
-    """``  File "FILE", line LINE, in FUNCTION`` -> its parts; a SyntaxError names no function."""
-    end = item.find('", line ', len(_FRAME))
-    if end < 0:
-        return item[len(_FRAME) :].rstrip('"'), None, None
-    number, comma, function = item[end + 8 :].partition(", in ")
-    line = int(number) if number.isdecimal() and len(number) < 10 else None
-    return item[len(_FRAME) : end], line, function if comma else None
+def _is_cut(items: "list[Item]", position: int) -> bool:
+    item = items[position]
+    if not isinstance(item, str):
+        return False
+    following = items[position + 1] if position + 1 < len(items) else ""
+    cut_line = item.startswith(" ") and isinstance(following, str) and omitted(following)
+    return bool(cut_line or omitted(item))
 
 
-def _syntax(
-    file: str, line: "Optional[int]", text: "Optional[str]", columns: "Optional[list[int]]"
-) -> "Location":
-    return {"file": file, "line": line, "text": text, "columns": columns}
+def _after_cut(items: "list[Item]", position: int) -> int:
+    """Where something begins that is whole, behind the line that tells of the omission."""
+    position += 1 if omitted(str(items[position])) else 2
+    for after in range(position, len(items)):
+        if isinstance(items[after], Place):
+            return after
+    for after in range(position + 1, len(items)):
+        item = items[after]
+        if isinstance(item, str) and _split_type(item)[0]:
+            return after
+    return position
 
 
-def _source(
-    items: "list[Item]", position: int
-) -> "tuple[Optional[str], Optional[list[int]], int]":
-    """The source lines at ``position`` and what is marked in them."""
-    lines: list[str] = []
+# --- places: a frame, or where a SyntaxError is
+
+_MOST_KEPT = 2048
+_LONGEST_KEPT = 512  # characters
+_kept: "dict[str, Place]" = {}
+
+
+class Place(dict):  # type: ignore[type-arg]
+    """A ``StackFrame``, and what else is worth knowing of it but once.
+
+    Programs crash in the same places again and again, so those are kept that were
+    seen; they are not to be changed.
+    """
+
+    __slots__ = ("is_frame", "is_own", "json", "name", "text")
+
+    def __init__(self, text: str, frame: "StackFrame", is_frame: bool = True) -> None:
+        super().__init__(frame)
+        self.text = text
+        self.is_frame = is_frame
+        self.is_own = _is_own(frame["file"])
+        self.name = base(frame["file"]) + ":" + frame["function"]
+        self.json = ""
+
+    def as_syntax(self) -> "Location":
+        return {
+            "file": self["file"],
+            "line": self["line"],
+            "text": self["source"],
+            "columns": self["columns"],
+        }
+
+
+def _places(text: str) -> "list[Item]":
+    """The lines of ``text``, and places in place of those that tell of one."""
+    first, *rest = ("\n" + text).split("\n" + _FRAME)
+    items: list[Item] = list(first.split("\n")[1:])
+    for part in rest:
+        place = _kept.get(part)
+        if place is not None:
+            items.append(place)
+            continue
+        lines = part.split("\n")
+        end = 1
+        while end < len(lines) and lines[end].startswith((_SOURCE, _REPEATED)):
+            end += 1
+        items.append(_place(lines, end))
+        items += lines[end:]
+    return items
+
+
+def _place(lines: "list[str]", end: int) -> Place:
+    part = "\n".join(lines[:end])
+    place = _kept.get(part)
+    if place is None:
+        place = _new_place(_FRAME + part, lines[:end])
+        if len(part) <= _LONGEST_KEPT:
+            if len(_kept) >= _MOST_KEPT:
+                _kept.clear()
+            _kept[part] = place
+    return place
+
+
+def _new_place(text: str, lines: "list[str]") -> Place:
+    file, _, rest = lines[0].partition('", line ')
+    number, comma, function = rest.partition(", in ")
+    repeated = 0
+    if len(lines) > 1 and lines[-1].startswith(_REPEATED):
+        repeated = _number(lines.pop()[len(_REPEATED) :].partition(" ")[0])
+    source, columns = _source(lines[1:])
+    return Place(
+        text,
+        {
+            "file": file if rest else file.rstrip('"'),
+            "line": _number(number) if number.isdecimal() else None,
+            "function": function,
+            "source": source,
+            "columns": columns,
+            "repeated": repeated,
+        },
+        is_frame=bool(comma),
+    )
+
+
+def _source(lines: "list[str]") -> "tuple[Optional[str], Optional[list[int]]]":
+    """The source in ``lines``, and what is marked in it."""
+    sources: list[str] = []
     begin = end = -1
-    while position < len(items):
-        item = items[position]
-        if not isinstance(item, str) or not item.startswith(_SOURCE):
-            break
-        text = item[len(_SOURCE) :]
-        if lines and not text.strip(" ^~") and text.strip(" "):
+    for line in lines:
+        text = line[len(_SOURCE) :]
+        if sources and not text.strip(" ^~") and text.strip(" "):
             left = len(text) - len(text.lstrip(" "))
-            begin = _index(lines[-1], left) if begin < 0 else begin
-            end = _index(lines[-1], len(text.rstrip(" ")))
+            begin = _index(sources[-1], left) if begin < 0 else begin
+            end = _index(sources[-1], len(text.rstrip(" ")))
         else:
-            lines.append(text)
-        position += 1
-    source = "\n".join(lines) if lines else None
-    return source, None if begin < 0 else [begin, end], position
+            sources.append(text)
+    return "\n".join(sources) if sources else None, None if begin < 0 else [begin, end]
 
 
 def _index(line: str, column: int) -> int:
@@ -301,34 +369,34 @@ def _index(line: str, column: int) -> int:
         if column <= 0:
             return index
         column -= 1 + (east_asian_width(character) in "WF")
-    return len(line) + column
+    return len(line) + max(0, column)
 
 
 def _number(text: str) -> int:
     return int(text) if text.isdecimal() and len(text) < 10 else 0
 
 
-# --- reports whose middle was left out
+# --- whose code it is
+
+# Files of the interpreter and of what was installed; the rest is the program's own.
+_NOT_OWN = (
+    "/site-packages/",
+    "/dist-packages/",
+    "/lib/python3",
+    "/lib64/python3",
+    "/Lib/",
+    "/lib/pypy3",
+    "/lib-python/",
+    "/lib_pypy/",
+)
 
 
-def _is_cut(items: "list[Item]", position: int) -> bool:
-    item = items[position]
-    following = items[position + 1] if position + 1 < len(items) else ""
-    if isinstance(item, str) and omitted(item):
-        return True
-    is_rest = isinstance(item, str) and item.startswith(" ")
-    return is_rest and isinstance(following, str) and omitted(following) > 0
+def _is_own(file: str) -> bool:
+    path = file.replace("\\", "/")
+    if path.startswith(("<frozen ", "<builtin>")):
+        return False
+    return not any(part in path for part in _NOT_OWN)
 
 
-def _after_cut(items: "list[Item]", position: int) -> int:
-    """Where something begins that is whole, behind the line that tells of the omission."""
-    position += 1 if omitted(str(items[position])) else 2
-    for after in range(position, len(items)):
-        item = items[after]
-        if isinstance(item, str) and item.startswith(_FRAME):
-            return after
-    for after in range(position + 1, len(items)):
-        item = items[after]
-        if isinstance(item, str) and _split_type(item)[0]:
-            return after
-    return position
+def base(file: str) -> str:
+    return file.replace("\\", "/").rpartition("/")[2]
