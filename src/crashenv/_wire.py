@@ -103,7 +103,7 @@ class Body:
             ("pid", str(os.getpid())),
             ("tid", str(tid)),
             ("thread", thread),
-            ("time", _timestamp(time_ns())),
+            ("time", timestamp(time_ns())),
             ("python", sys.version.split(None, 1)[0]),
             ("program", program()),
         )
@@ -124,7 +124,7 @@ def program() -> str:
     return name if isinstance(name, str) else ""
 
 
-def _timestamp(nanoseconds: int) -> str:
+def timestamp(nanoseconds: int) -> str:
     """UTC in RFC 3339 with microseconds."""
     seconds, rest = divmod(nanoseconds, 1_000_000_000)
     return strftime("%Y-%m-%dT%H:%M:%S", gmtime(seconds)) + ".%06dZ" % (rest // 1000)

@@ -1,0 +1,124 @@
+"""The folder of crash records: one file each, ``TIME-ID.json``, the oldest first by name.
+
+Any number of processes may write, prune and read at once: a file appears whole, by
+rename(2), and whoever finds one gone goes on to the next. Only its owner can read
+it, for a traceback may quote secrets.
+"""
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+MOST_RECORDS = 1000
+MOST_BYTES = 64 << 20
+
+_SUFFIX = ".json"
+_UNFINISHED = ".unfinished"
+_ABANDONED = 3600  # seconds, after which nobody finishes an unfinished file
+
+
+def default_folder() -> str:
+    """``$XDG_STATE_HOME/crashenv`` (XDG Base Directory Specification 0.8).
+
+    A relative value is invalid there, and so ignored.
+    """
+    state = os.environ.get("XDG_STATE_HOME", "")
+    if not os.path.isabs(state):
+        state = os.path.join(os.path.expanduser("~"), ".local", "state")
+    return os.path.join(state, "crashenv")
+
+
+def files(folder: str) -> "list[str]":
+    """The paths of all records, the oldest first. Raises OSError."""
+    names = sorted(name for name in os.listdir(folder) if _is_record(name))
+    return [os.path.join(folder, name) for name in names]
+
+
+def identifier(path: str) -> str:
+    """The record's id, as its file's name has it."""
+    return os.path.basename(path)[: -len(_SUFFIX)].rpartition("-")[2]
+
+
+def _is_record(name: str) -> bool:
+    return name.endswith(_SUFFIX) and "-" in name and not name.startswith(".")
+
+
+class Store:
+    """Writes records into ``folder``, of which it keeps the newest."""
+
+    def __init__(
+        self, folder: str, most_records: int = MOST_RECORDS, most_bytes: int = MOST_BYTES
+    ) -> None:
+        self._folder = folder
+        self._most_records = most_records
+        self._most_bytes = most_bytes
+
+    def add(self, record: "dict[str, Any]", content: bytes) -> str:
+        """Write ``content``, the record as JSON, and return the path. Raises OSError."""
+        os.makedirs(self._folder, mode=0o700, exist_ok=True)
+        time = "".join(c for c in record["time"] if c not in "-:")
+        path = os.path.join(self._folder, "%s-%s%s" % (time, record["id"], _SUFFIX))
+        self._write(path, content)
+        self._prune(path)
+        return path
+
+    def replace(self, path: str, content: bytes) -> None:
+        """Write another content, unless the record was pruned. Raises OSError."""
+        if os.path.exists(path):
+            self._write(path, content)
+
+    def _write(self, path: str, content: bytes) -> None:
+        # Not the process id: every container that shares the folder may be process 1.
+        name = "." + os.urandom(8).hex() + _UNFINISHED
+        unfinished = os.path.join(self._folder, name)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        try:
+            fd = os.open(unfinished, flags, 0o600)
+            try:
+                view = memoryview(content)
+                while view:
+                    view = view[os.write(fd, view) :]
+            finally:
+                os.close(fd)
+            os.rename(unfinished, path)
+        except BaseException:
+            _remove(unfinished)
+            raise
+
+    def _prune(self, newest: str) -> None:
+        """Remove the oldest that are too many or too much, but not the ``newest``."""
+        sizes: list[tuple[str, int]] = []
+        with os.scandir(self._folder) as entries:
+            for entry in entries:
+                try:
+                    if _is_record(entry.name):
+                        sizes.append((entry.path, entry.stat(follow_symlinks=False).st_size))
+                    elif entry.name.endswith(_UNFINISHED):
+                        _remove_abandoned(entry)
+                except OSError:  # pruned by another monitor
+                    continue
+        sizes.sort()
+        excess = len(sizes) - self._most_records
+        total = sum(size for _, size in sizes)
+        for position, (path, size) in enumerate(sizes):
+            if position >= excess and total <= self._most_bytes:
+                break
+            if path != newest:
+                _remove(path)
+                total -= size
+
+
+def _remove_abandoned(entry: "os.DirEntry[str]") -> None:
+    from time import time
+
+    if time() - entry.stat(follow_symlinks=False).st_mtime > _ABANDONED:
+        _remove(entry.path)
+
+
+def _remove(path: str) -> None:
+    try:
+        os.unlink(path)
+    except OSError:
+        pass
