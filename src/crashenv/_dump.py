@@ -49,6 +49,12 @@ def parse(lines: "list[str]") -> "Dump":
     return dump
 
 
+def find(text: str) -> int:
+    """Where in ``text`` a dump begins; -1 if there is none."""
+    found = [("\n" + text).find("\n" + mark) for mark in (*_REASONS, *_STACKS)]
+    return min([start for start in found if start >= 0], default=-1)
+
+
 def threads(lines: "list[str]") -> "list[Thread]":
     """Each thread whose stack is among ``lines``."""
     found: list[Thread] = []

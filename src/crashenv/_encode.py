@@ -26,7 +26,7 @@ def to_json(value: "Any") -> str:
     if isinstance(value, (int, float)):
         return repr(value)
     if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(map(to_json, value)) + "]"
+        return "[" + ",".join(map(to_json, value)) + "]"
     if type(value) is Place:
         if not value.json:
             value.json = _object(value)
@@ -35,5 +35,5 @@ def to_json(value: "Any") -> str:
 
 
 def _object(value: "dict[str, Any]") -> str:
-    pairs = [_quote(key) + ": " + to_json(item) for key, item in value.items()]
-    return "{" + ", ".join(pairs) + "}"
+    pairs = [_quote(key) + ":" + to_json(item) for key, item in value.items()]
+    return "{" + ",".join(pairs) + "}"

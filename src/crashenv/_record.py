@@ -34,32 +34,55 @@ def record(frame: "Frame") -> "Record":
         "thread": fields.get("thread"),
         "python": fields.get("python"),
         "program": fields.get("program"),
-        "header": fields,
         "damage": frame.damage,
         "omitted": frame.omitted or _omitted(text),
         "fingerprint": "",
         "summary": "",
         "where": None,
+        "header": fields,
         "exception": None,
         "threads": [],
         "dump": None,
         "text": text,
     }
     if result["kind"] == "dump":
-        _add_dump(result, text.split("\n"))
+        _add_dump(result, text)
+    elif result["kind"] == "death":
+        _add_death(result, text)
     else:
         _add_exception(result, text)
     return result
 
 
-def _add_dump(result: "Record", lines: "list[str]") -> None:
-    dump = _dump.parse(lines)
-    frames = _dump.culprit(dump)
+def summary(record: "Record") -> "tuple[str, str]":
+    """What happened, and where, which may be empty; each for one line."""
+    return record["summary"], record["where"] or ""
+
+
+def _add_dump(result: "Record", text: str) -> None:
+    dump = _dump.parse(text.split("\n"))
     what = dump["reason"] or "stacks of all threads"
     result["dump"] = dump
     result["summary"] = _shorten("%s: %s" % (dump["signal"], what) if dump["signal"] else what)
-    result["where"] = _where(frames)
-    result["fingerprint"] = _fingerprint([what], frames)
+    _add_place(result, [what], _dump.culprit(dump))
+
+
+def _add_death(result: "Record", text: str) -> None:
+    """Of a death, the first line tells what happened; a dump may follow."""
+    result["summary"] = _shorten(text.partition("\n")[0])
+    start = _dump.find(text)
+    frames = []
+    if start >= 0:
+        result["dump"] = dump = _dump.parse(text[start:].split("\n"))
+        frames = _dump.culprit(dump)
+    _add_place(result, [result["kind"], result["summary"]], frames)
+
+
+def _add_place(
+    result: "Record", types: "list[str]", frames: "Any", syntax: "Optional[Location]" = None
+) -> None:
+    result["where"] = _where(frames, syntax)
+    result["fingerprint"] = _fingerprint(types, frames)
 
 
 def _add_exception(result: "Record", text: str) -> None:
@@ -67,17 +90,14 @@ def _add_exception(result: "Record", text: str) -> None:
     if others < len(text):
         result["threads"] = _dump.threads(text[others:].split("\n"))
         text = text[:others]
-    exception = _traceback.parse(text) if result["kind"] != "death" else None
-    result["exception"] = exception
+    exception = _traceback.parse(text)
     if exception is None:
-        first = text.partition("\n")[0]
-        result["summary"] = _shorten(first)
-        result["fingerprint"] = _fingerprint([result["kind"], first], [])
+        result["summary"] = _shorten(text.partition("\n")[0])
+        _add_place(result, [result["kind"], result["summary"]], [])
         return
-    frames: list[Any] = exception["frames"]
+    result["exception"] = exception
     result["summary"] = _shorten(_last_line(exception))
-    result["where"] = _where(frames, exception["syntax"])
-    result["fingerprint"] = _fingerprint(_types(exception), frames)
+    _add_place(result, _types(exception), exception["frames"], exception["syntax"])
 
 
 def _other_threads(text: str) -> int:

@@ -81,12 +81,12 @@ class Record(TypedDict, total=False):
     thread: Optional[str]
     python: Optional[str]
     program: Optional[str]
-    header: dict[str, str]
     damage: Optional[str]
     omitted: int
     fingerprint: str
     summary: str
     where: Optional[str]
+    header: dict[str, str]
     exception: Optional[Exception_]
     threads: list[Thread]
     dump: Optional[Dump]
