@@ -8,6 +8,7 @@ process ids, times, addresses.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import re
@@ -20,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "src"))
+if importlib.util.find_spec("crashenv") is None:
+    sys.path.insert(0, str(ROOT / "src"))
 
 from crashenv._record import record  # noqa: E402
 from crashenv._stream import Frame, Splitter  # noqa: E402
