@@ -172,9 +172,10 @@ class JobControlTest(MonitorTest):
         os.kill(monitor, signal.SIGTSTP)
         wait_until(lambda: state(program) == state(monitor) == "T", "the stop")
         os.kill(monitor, signal.SIGCONT)
-        wait_until(lambda: "T" not in state(program) + state(monitor), "the end of the stop")
-        terminal.send("fg\n")  # for the shell
         terminal.expect("<CONT>")
+        terminal.send("fg\n")  # for the shell
+        terminal.send("line\n")
+        terminal.expect("<line line>")
         self.end(terminal)
 
     def test_ctrl_c_ends_both(self) -> None:
@@ -197,7 +198,12 @@ class JobControlTest(MonitorTest):
         terminal.expect("<inner>")
         terminal.send("jobs\n")
         terminal.expect("Stopped")
-        terminal.send("kill %1; exit\n")
+        terminal.send("fg\n")
+        terminal.send("y\n")
+        terminal.expect("y")
+        terminal.send("\x04")
+        terminal.expect("<inner>")
+        terminal.send("exit\n")
         terminal.expect("<prompt>")
 
     def test_captured_stderr_is_still_a_terminal(self) -> None:

@@ -195,8 +195,9 @@ class Monitor:
         orphaned process group and to process 1 (setpgid(2), kill(2)).
         """
         self._slept = True
-        _signal.pthread_sigmask(_signal.SIG_UNBLOCK, {_signal.SIGTSTP})
+        # In this order it is one with the terminal's, which may still be pending.
         os.kill(os.getpid(), _signal.SIGTSTP)
+        _signal.pthread_sigmask(_signal.SIG_UNBLOCK, {_signal.SIGTSTP})
         _signal.pthread_sigmask(_signal.SIG_BLOCK, {_signal.SIGTSTP})
 
     def _read(self) -> None:
