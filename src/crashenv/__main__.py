@@ -1,8 +1,7 @@
 """The command line: ``crashenv COMMAND`` or ``python -m crashenv COMMAND``.
 
-Each command is a module, imported when it is asked for: ``configure(parser)``
-adds its arguments, ``main(options)`` does it and returns the exit status. ``run``
-reads its own arguments, because importing argparse takes as long as half a start.
+Each command is a module, imported when it is asked for: ``main(arguments)`` does it
+and returns the exit status.
 """
 
 import sys
@@ -20,6 +19,7 @@ else:
 # name: (module, what it does, as the help says it)
 _COMMANDS = {
     "run": ("crashenv._run", "run a program and keep the reports of its crashes"),
+    "parse": ("crashenv._parse", "print the reports of a file as lines of JSON"),
     "path": ("crashenv._path", "print the folder to put on PYTHONPATH"),
 }
 _USAGE = """\
@@ -36,10 +36,6 @@ def main(arguments: "Sequence[str] | None" = None) -> int:
         arguments = sys.argv[1:]
     _die_of_signals()
     name, rest = (arguments[0], arguments[1:]) if arguments else ("", ())
-    if name == "run":
-        from crashenv import _run
-
-        return _run.main(rest)
     if name in _COMMANDS:
         return _command(name, rest)
     if name in ("-h", "--help", "help"):
@@ -59,14 +55,11 @@ def _die_of_signals() -> None:
 
 
 def _command(name: str, arguments: "Sequence[str]") -> int:
-    import argparse
-    import importlib
-
-    _signal.signal(_signal.SIGPIPE, _signal.SIG_DFL)
-    module = importlib.import_module(_COMMANDS[name][0])
-    parser = argparse.ArgumentParser(prog="crashenv " + name)
-    module.configure(parser)
-    status: int = module.main(parser.parse_args(arguments))
+    if name != "run":  # whose program inherits it
+        _signal.signal(_signal.SIGPIPE, _signal.SIG_DFL)
+    module = _COMMANDS[name][0]
+    __import__(module)
+    status: int = sys.modules[module].main(arguments)
     return status
 
 

@@ -3,10 +3,25 @@
 import os
 
 import crashenv
+from crashenv._options import Command
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import argparse
+    from collections.abc import Sequence
+
+    from crashenv._options import Values
+
+_COMMAND = Command(
+    "path",
+    "",
+    "Print the folder that activates crashenv when it is on PYTHONPATH.\n",
+    (),
+    """\
+example:
+  PYTHONPATH=$(crashenv path) PYDEBUG=crashfd=3 python app.py 3>crash.log
+""",
+    most=0,
+)
 
 
 def folder() -> str:
@@ -19,10 +34,10 @@ def folder() -> str:
     return os.path.join(os.path.dirname(os.path.dirname(package)), "sitecustomize")
 
 
-def configure(parser: "argparse.ArgumentParser") -> None:
-    parser.description = "Print the folder that activates crashenv when it is on PYTHONPATH."
+def main(arguments: "Sequence[str]") -> int:
+    return _COMMAND.main(arguments, _print)
 
 
-def main(options: "argparse.Namespace") -> int:
+def _print(values: "Values") -> int:
     print(folder())
     return 0

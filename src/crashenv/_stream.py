@@ -224,9 +224,9 @@ class Splitter:
         following = bytes(self._buffer[position : position + _LONGEST_START])
         if following.startswith(_STARTS):
             return True
-        if len(following) < _LONGEST_START and not self._last_chance:
-            if any(mark.startswith(following) for mark in _STARTS):
-                self._need(start)
+        may_become = any(mark.startswith(following) for mark in _STARTS)
+        if may_become and not self._last_chance:
+            self._need(start)
         return not following
 
     def _is_in_body(self, start: int, end: int) -> bool:
