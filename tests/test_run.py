@@ -87,9 +87,7 @@ class EndingTest(MonitorTest):
             with self.subTest(path):
                 result = run([*monitor()[1:], path], env=self.env)
                 self.assertEqual(result.status, 126, str(result))
-                self.assertEqual(
-                    result.stderr.decode(), "crashenv: %s: Permission denied\n" % path
-                )
+                self.assertEqual(result.stderr.decode(), "crashenv: %s: Permission denied\n" % path)
 
     def test_command_is_searched_for_like_in_a_shell(self) -> None:
         forbidden = self.folder / "forbidden"
@@ -225,7 +223,9 @@ class PassingTest(MonitorTest):
         """
         ours, passed = os.pipe()
         script = self.write("program.py", program)
-        with self.started_monitored([script, str(passed)], pass_fds=[passed]) as process:
+        with self.started_monitored(
+            [sys.executable, script, str(passed)], pass_fds=[passed]
+        ) as process:
             os.close(passed)
             assert process.stdout and process.stdin
             # Both end while the program runs.
@@ -399,7 +399,7 @@ class ArgumentsTest(MonitorTest):
             (("--quiet=yes", "true"), "--quiet takes no value"),
             (("--max-records", "0", "true"), "--max-records: '0' is not a number from 1 on"),
             (("--max-size", "9T", "true"), "--max-size: '9T' is not a number from 1 on"),
-            (("--on-crash", "'", "true"), "--on-crash: \"'\": No closing quotation"),
+            (("--on-crash", "'", "true"), '--on-crash: "\'": No closing quotation'),
             (("--on-crash", "", "true"), "--on-crash names no program"),
         ):
             with self.subTest(arguments):

@@ -1,9 +1,9 @@
 """What comes out of the program's pipe: kept, told in one line, handed to ``--on-crash``."""
 
-import json
 from time import monotonic, time_ns
 
 from crashenv import _death, _record, _store
+from crashenv._encode import to_json
 from crashenv._monitor import say
 from crashenv._on_crash import LONGEST, Hook
 from crashenv._stream import Splitter
@@ -117,19 +117,11 @@ class Reports:
     def _death(
         self, ending: "dict[str, Any]", stderr: "bytes | None", dump: "Frame | None"
     ) -> "Record":
-        if dump is None:
-            # Py_FatalError switches faulthandler off, and prints the same to stderr.
-            dump = next(iter(_split(_death.fatal_error(stderr))), None)
-        raw = _death.report(ending, self._pid, self._options.command, dump.raw if dump else b"")
-        record = _record.record(_split(raw)[0])
-        if dump is not None:
-            of_dump = _record.record(dump)
-            record["dump"] = of_dump["dump"]
-            record["threads"] = []
-            record["where"] = of_dump["where"]
-            record["fingerprint"] = of_dump["fingerprint"]
-            if of_dump["dump"] is not None and not of_dump["dump"]["signal"]:
-                record["summary"] += ": " + of_dump["summary"]
+        text, reason = (dump.raw, "") if dump else _death.fatal_error(stderr)
+        raw = _death.report(ending, self._pid, self._options.command, text, reason)
+        splitter = Splitter()
+        (frame,) = splitter.feed(raw) + splitter.close()
+        record = _record.record(frame)
         record["ending"] = ending
         if stderr is not None:
             record["stderr"] = stderr.decode("utf-8", "backslashreplace")
@@ -216,9 +208,4 @@ def printable(text: str) -> str:
 
 
 def _json(record: "Record") -> bytes:
-    return json.dumps(record, separators=(",", ":")).encode() + b"\n"
-
-
-def _split(data: bytes) -> "list[Frame]":
-    splitter = Splitter()
-    return splitter.feed(data) + splitter.close()
+    return to_json(record).encode() + b"\n"

@@ -58,7 +58,7 @@ class Store:
     def add(self, record: "Record", content: bytes) -> str:
         """Write ``content``, the record as JSON, and return the path. Raises OSError."""
         os.makedirs(self._folder, mode=0o700, exist_ok=True)
-        time = "".join(c for c in record["time"] if c not in "-:")
+        time = "".join(c for c in record["time"] or "" if c not in "-:")
         path = os.path.join(self._folder, "%s-%s%s" % (time, record["id"], _SUFFIX))
         self._write(path, content)
         self._prune(path)
