@@ -15,6 +15,7 @@ import ctypes
 import dataclasses
 import fcntl
 import importlib.util
+import json
 import os
 import pty
 import re
@@ -42,7 +43,7 @@ INSTALLED = importlib.util.find_spec("crashenv") is not None
 OUTPUTS = ("pipe", "file", "socket", "fifo", "pty")
 
 # Programs here die of signals: no core files in the checkout.
-resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
 
 Program = Union[str, Sequence[str]]
 
@@ -375,6 +376,58 @@ def obey_permissions() -> Callable[[], None]:
     except subprocess.SubprocessError:
         raise unittest.SkipTest("needs CAP_SETPCAP to take root's rights away") from None
     return drop
+
+
+# --- the monitor
+
+
+def monitor(*options: str) -> list[str]:
+    """The command that runs what follows it under the monitor."""
+    return [sys.executable, "-m", "crashenv", "run", *options, "--"]
+
+
+def monitor_environment(**changes: str) -> dict[str, str]:
+    """With a crashenv to import, but none that is active unless the monitor activates it."""
+    ours = environment(**{"PYTHONPATH": importable(), **changes})
+    return {name: value for name, value in ours.items() if (name, value) != ("PYTHONPATH", "")}
+
+
+class MonitorTest(ProgramTest):
+    """A test case that runs programs under the monitor, with a store in the test's folder."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.store = self.folder / "state" / "crashenv"
+        self.env = monitor_environment(XDG_STATE_HOME=str(self.folder / "state"))
+
+    def run_monitored(self, program: Program, *options: str, **others: Any) -> Result:
+        """``program`` as for ``run``; a sequence that begins with a path is any command."""
+        others.setdefault("env", self.env)
+        args = monitor(*options) + _any_command(program)
+        return run(args[1:], **others)
+
+    @contextlib.contextmanager
+    def started_monitored(
+        self, program: Program, *options: str, **others: Any
+    ) -> Iterator[subprocess.Popen[bytes]]:
+        others.setdefault("env", self.env)
+        with started((monitor(*options) + _any_command(program))[1:], **others) as process:
+            yield process
+
+    def records(self) -> list[dict[str, Any]]:
+        """What the store holds, the oldest first."""
+        return [json.loads(path.read_bytes()) for path in sorted(self.store.glob("*.json"))]
+
+    def check_record(self, kind: str, result: Result) -> dict[str, Any]:
+        """The only one."""
+        records = self.records()
+        self.assertEqual([record["kind"] for record in records], [kind], str(result))
+        return records[0]
+
+
+def _any_command(program: Program) -> list[str]:
+    is_command = not isinstance(program, str) and "/" in program[0]
+    return list(program) if is_command else command(program)
 
 
 def signal_name(number: int) -> str:

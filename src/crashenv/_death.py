@@ -58,19 +58,24 @@ def is_crash(ending: "dict[str, Any]", stderr: "bytes | None") -> bool:
     """
     if ending["signal"] == "SIGKILL" or is_core_signal(ending):
         return True
-    return ending["status"] == 1 and fatal_error(stderr) != b""
+    return ending["status"] == 1 and fatal_error(stderr)[0] != b""
 
 
 def is_core_signal(ending: "dict[str, Any]") -> bool:
     return ending["signal"] in CORE_SIGNALS
 
 
-def fatal_error(stderr: "bytes | None") -> bytes:
-    """What ``Py_FatalError`` wrote, which is the last that a program writes."""
-    start = (stderr or b"").rfind(b"\n" + _FATAL) + 1
-    if not start and not (stderr or b"").startswith(_FATAL):
-        return b""
-    return (stderr or b"")[start:]
+def fatal_error(stderr: "bytes | None") -> "tuple[bytes, str]":
+    """What ``Py_FatalError`` wrote, which is the last that a program writes, and its reason.
+
+    It switches faulthandler off first.
+    """
+    text = stderr or b""
+    start = (b"\n" + text).rfind(b"\n" + _FATAL)
+    if start < 0:
+        return b"", ""
+    line = text[start + len(_FATAL) :].partition(b"\n")[0]
+    return text[start:], line.decode("utf-8", "backslashreplace")
 
 
 def cause(ending: "dict[str, Any]") -> str:
@@ -82,12 +87,14 @@ def cause(ending: "dict[str, Any]") -> str:
     return "killed by %s%s" % (ending["signal"], " (core dumped)" if ending["core"] else "")
 
 
-def report(ending: "dict[str, Any]", pid: int, command: "Sequence[str]", dump: bytes) -> bytes:
+def report(
+    ending: "dict[str, Any]", pid: int, command: "Sequence[str]", dump: bytes, reason: str
+) -> bytes:
     """A ``death`` report (see ``_wire``), which ends with the native dump if there is one."""
     body = (
         "%s\nRun time %.3f s, user %.3f s, system %.3f s, peak memory %.1f MiB\n"
         % (
-            cause(ending),
+            "%s: %s" % (cause(ending), reason) if reason else cause(ending),
             ending["run_time"],
             ending["user_time"],
             ending["system_time"],

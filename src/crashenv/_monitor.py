@@ -111,12 +111,10 @@ class Monitor:
         """Return the program's wait status, after all that it left was read and kept."""
         while self._status is None:
             self._step()
-        ended = monotonic()
-        self._read()
-        self._report_death(ended)
-        self._wait_for_stragglers(ended)
-        if self._reports is not None:
-            self._reports.finish(self._wait_until)
+        try:
+            self._take_leave(monotonic())
+        except Exception as error:  # whatever it is, the program's ending must be ours
+            say("cannot report the ending: %r" % error)
         return self._status
 
     # --- one step
@@ -197,8 +195,9 @@ class Monitor:
         orphaned process group and to process 1 (setpgid(2), kill(2)).
         """
         self._slept = True
-        _signal.pthread_sigmask(_signal.SIG_UNBLOCK, {_signal.SIGTSTP})
+        # In this order it is one with the terminal's, which may still be pending.
         os.kill(os.getpid(), _signal.SIGTSTP)
+        _signal.pthread_sigmask(_signal.SIG_UNBLOCK, {_signal.SIGTSTP})
         _signal.pthread_sigmask(_signal.SIG_BLOCK, {_signal.SIGTSTP})
 
     def _read(self) -> None:
@@ -215,7 +214,12 @@ class Monitor:
                 os.close(self._pipe)
                 self._pipe = -1
                 return
-            self._receive().feed(data)
+            try:
+                self._receive().feed(data)
+            except ImportError as error:  # another version was installed, or none is any more
+                say("cannot read reports: %s" % error)
+                os.close(self._pipe)
+                self._pipe = -1
         self._more = True
 
     def _receive(self) -> "Reports":
@@ -235,6 +239,13 @@ class Monitor:
         return b"\nCoreDumping:\t1" in status or b"\nState:\tZ" in status
 
     # --- after the program's end
+
+    def _take_leave(self, ended: float) -> None:
+        self._read()
+        self._report_death(ended)
+        self._wait_for_stragglers(ended)
+        if self._reports is not None:
+            self._reports.finish(self._wait_until)
 
     def _report_death(self, ended: float) -> None:
         assert self._status is not None

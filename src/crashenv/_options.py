@@ -55,7 +55,11 @@ _HELP = Option("-h, --help", "", "print this help")
 
 
 class Command:
-    """What a command's help says, and what it takes: ``most`` operands at most."""
+    """What a command's help says, and what it takes: ``most`` operands at most.
+
+    Where that is None, the first operand ends the options: the rest is another
+    command, with options of its own (POSIX.1-2017, XBD 12.2, guideline 9).
+    """
 
     def __init__(
         self,
@@ -64,7 +68,8 @@ class Command:
         about: str,
         options: "Sequence[Option]",
         more: str,
-        most: int,
+        most: "int | None",
+        usage_error: int = USAGE_ERROR,
     ) -> None:
         self.name = name
         self._synopsis = "usage: crashenv %s %s\n" % (name, synopsis)
@@ -72,6 +77,7 @@ class Command:
         self._options = (*options, _HELP)
         self._more = more
         self._most = most
+        self._usage_error = usage_error
 
     def main(self, arguments: "Iterable[str]", do: "Callable[[Values], int]") -> int:
         """Do it, or print the help or what is wrong; return the exit status."""
@@ -83,7 +89,7 @@ class Command:
             return do(values)
         except UsageError as error:
             sys.stderr.write("crashenv %s: %s\n%s" % (self.name, error, self._synopsis))
-            return USAGE_ERROR
+            return self._usage_error
 
     def help(self) -> str:
         rows = "".join(option.row() for option in self._options)
@@ -100,11 +106,15 @@ class Command:
                 break
             if argument == "-" or not argument.startswith("-"):
                 values.operands.append(argument)
+                if self._most is None:
+                    values.operands += rest
+                    break
                 continue
             option, value = self._option(argument, rest)
             values.given[option.key] = option.convert(value) if option.metavar else True
-        if len(values.operands) > self._most and not values.given.get("help"):
-            raise UsageError("too many arguments: %r" % values.operands[self._most])
+        most = len(values.operands) if self._most is None else self._most
+        if len(values.operands) > most and not values.given.get("help"):
+            raise UsageError("too many arguments: %r" % values.operands[most])
         return values
 
     def _option(self, argument: str, rest: "list[str]") -> "tuple[Option, str]":

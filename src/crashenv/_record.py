@@ -76,7 +76,9 @@ def _add_death(result: "Record", text: str) -> None:
     if start >= 0:
         result["dump"] = dump = _dump.parse(text[start:].split("\n"))
         frames = _dump.culprit(dump)
-    _add_place(result, [result["kind"], result["summary"]], frames)
+    # Without a frame, only the program tells one killed process from another.
+    program = [] if frames else [result["program"] or ""]
+    _add_place(result, [result["kind"], result["summary"], *program], frames)
 
 
 def _add_place(

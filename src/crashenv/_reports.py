@@ -1,9 +1,9 @@
 """What comes out of the program's pipe: kept, told in one line, handed to ``--on-crash``."""
 
-import json
 from time import monotonic, time_ns
 
 from crashenv import _death, _record, _store
+from crashenv._encode import to_json
 from crashenv._monitor import say
 from crashenv._on_crash import LONGEST, Hook
 from crashenv._stream import Splitter
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from crashenv._program import Dispositions
     from crashenv._run import Options
+    from crashenv._schema import Record
     from crashenv._stream import Frame
 
 _QUIET = 0.5  # seconds without a byte, after which a dump is complete
@@ -38,7 +39,7 @@ class Reports:
         self._waiting_bytes = 0
         self._lost = self._lost_before = 0
         # The program's own newest record, which its ending belongs to.
-        self._newest: tuple[str, dict[str, Any]] | None = None
+        self._newest: tuple[str, Record] | None = None
         folder = options.store or _store.default_folder()
         self._store = _store.Store(folder, options.most_records, options.most_bytes)
         self._hook = Hook(options.on_crash, dispositions) if options.on_crash else None
@@ -75,7 +76,10 @@ class Reports:
         if self._waiting:
             frame = self._waiting.pop(0)
             self._waiting_bytes -= len(frame.raw)
-            self._keep(_record.record(frame))
+            try:
+                self._keep(_record.record(frame))
+            except Exception as error:  # the program must not lose its parent for that
+                say("cannot keep a report: %r" % error)
 
     def is_quiet(self) -> bool:
         return not self._is_flushed and monotonic() - self.last_byte >= _QUIET
@@ -112,12 +116,12 @@ class Reports:
 
     def _death(
         self, ending: "dict[str, Any]", stderr: "bytes | None", dump: "Frame | None"
-    ) -> "dict[str, Any]":
-        if dump is None:
-            # Py_FatalError switches faulthandler off, and prints the same to stderr.
-            dump = next(iter(_split(_death.fatal_error(stderr))), None)
-        raw = _death.report(ending, self._pid, self._options.command, dump.raw if dump else b"")
-        record = _record.record(_split(raw)[0])
+    ) -> "Record":
+        text, reason = (dump.raw, "") if dump else _death.fatal_error(stderr)
+        raw = _death.report(ending, self._pid, self._options.command, text, reason)
+        splitter = Splitter()
+        (frame,) = splitter.feed(raw) + splitter.close()
+        record = _record.record(frame)
         record["ending"] = ending
         if stderr is not None:
             record["stderr"] = stderr.decode("utf-8", "backslashreplace")
@@ -143,11 +147,9 @@ class Reports:
         while self._waiting:
             self.work()
 
-    def _keep(self, record: "dict[str, Any]") -> None:
+    def _keep(self, record: "Record") -> None:
         record["time"] = record["time"] or timestamp(time_ns())
         record["command"] = self._options.command
-        record.setdefault("ending", None)
-        record.setdefault("stderr", None)
         if self._lost != self._lost_before:
             record["lost"] = self._lost - self._lost_before
             self._lost_before = self._lost
@@ -155,20 +157,19 @@ class Reports:
         path = self._write(record, content)
         if path and record["pid"] == self._pid:
             self._newest = path, record
-        what, where = _record.summary(record)
         if not self._options.quiet:
-            self._tell(record, what, where)
+            self._tell(record)
         if self._hook is not None:
             variables = {
                 "CRASHENV_ID": record["id"],
                 "CRASHENV_KIND": record["kind"],
-                "CRASHENV_SUMMARY": printable(what),
+                "CRASHENV_SUMMARY": printable(record["summary"]),
                 "CRASHENV_PROGRAM": printable(record["program"] or ""),
                 "CRASHENV_FILE": path,
             }
             self._hook.add(content, variables)
 
-    def _write(self, record: "dict[str, Any]", content: bytes) -> str:
+    def _write(self, record: "Record", content: bytes) -> str:
         try:
             return self._store.add(record, content)
         except OSError as error:
@@ -185,14 +186,14 @@ class Reports:
         except OSError as error:
             say("cannot keep an ending: %s" % error)
 
-    def _tell(self, record: "dict[str, Any]", what: str, where: str) -> None:
-        place = ", ".join(filter(None, [_thread(record), where]))
-        told = printable(what) + (" (%s)" % printable(place) if place else "")
+    def _tell(self, record: "Record") -> None:
+        place = ", ".join(filter(None, [_thread(record), record["where"]]))
+        told = printable(record["summary"]) + (" (%s)" % printable(place) if place else "")
         folder = " --store " + printable(self._options.store) if self._options.store else ""
         say("%s; crashenv show%s %s" % (told, folder, record["id"][:8]))
 
 
-def _thread(record: "dict[str, Any]") -> str:
+def _thread(record: "Record") -> str:
     if record["kind"] == "exception":
         return "main thread"
     if record["kind"] in ("thread", "process"):
@@ -206,10 +207,5 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in short)
 
 
-def _json(record: "dict[str, Any]") -> bytes:
-    return json.dumps(record, separators=(",", ":")).encode() + b"\n"
-
-
-def _split(data: bytes) -> "list[Frame]":
-    splitter = Splitter()
-    return splitter.feed(data) + splitter.close()
+def _json(record: "Record") -> bytes:
+    return to_json(record).encode() + b"\n"

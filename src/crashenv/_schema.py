@@ -95,3 +95,4 @@ class Record(TypedDict, total=False):
     command: list[str]
     ending: dict[str, Any]
     stderr: str
+    lost: int

@@ -9,7 +9,7 @@ import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from crashenv._schema import Record
 
 MOST_RECORDS = 1000
 MOST_BYTES = 64 << 20
@@ -55,10 +55,10 @@ class Store:
         self._most_records = most_records
         self._most_bytes = most_bytes
 
-    def add(self, record: "dict[str, Any]", content: bytes) -> str:
+    def add(self, record: "Record", content: bytes) -> str:
         """Write ``content``, the record as JSON, and return the path. Raises OSError."""
         os.makedirs(self._folder, mode=0o700, exist_ok=True)
-        time = "".join(c for c in record["time"] if c not in "-:")
+        time = "".join(c for c in record["time"] or "" if c not in "-:")
         path = os.path.join(self._folder, "%s-%s%s" % (time, record["id"], _SUFFIX))
         self._write(path, content)
         self._prune(path)
