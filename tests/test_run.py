@@ -14,7 +14,6 @@ from pathlib import Path
 
 from tests.driver import (
     ROOT,
-    SITECUSTOMIZE,
     MonitorTest,
     monitor,
     monitor_environment,

@@ -7,6 +7,7 @@ import sys
 import traceback
 import unittest
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from tests.driver import INSTALLED, ROOT
@@ -127,9 +128,9 @@ class Comparison(unittest.TestCase):
         errors = [raised(fail) for fail in FAILURES.values()]
         for _ in range(40):
             inner = group("inner", choose.sample(errors, 2))
-            middle = raised(lambda g=inner: raise_(g))
+            middle = raised(partial(raise_, inner))
             outer = group("outer\nlines", [middle, *choose.sample(errors, 3), inner])
-            error = choose.choice([outer, raised(lambda g=outer, m=middle: raise_(g, m))])
+            error = choose.choice([outer, raised(partial(raise_, outer, middle))])
             self.check_error(error)
 
 
@@ -234,7 +235,7 @@ class Fingerprints(unittest.TestCase):
             self.assertNotEqual(self.fingerprint(changed), self.fingerprint(self.TEXT), new)
 
     def test_depth_of_a_recursion(self) -> None:
-        shallow, deep = (text_of(raised(lambda n=n: recurse(n))) for n in (20, 60))
+        shallow, deep = (text_of(raised(partial(recurse, n))) for n in (20, 60))
         self.assertEqual(self.fingerprint(shallow), self.fingerprint(deep))
 
     def test_library_alone(self) -> None:

@@ -308,7 +308,7 @@ class Place(dict):  # type: ignore[type-arg]
         super().__init__(frame)
         self.text = text
         self.is_frame = is_frame
-        self.is_own = _is_own(frame["file"])
+        self.is_own = is_own(frame["file"])
         self.name = base(frame["file"]) + ":" + frame["function"]
         self.json = ""
 
@@ -410,7 +410,6 @@ def _number(text: str) -> int:
 
 # --- whose code it is
 
-# Files of the interpreter and of what was installed; the rest is the program's own.
 _NOT_OWN = (
     "/site-packages/",
     "/dist-packages/",
@@ -423,7 +422,8 @@ _NOT_OWN = (
 )
 
 
-def _is_own(file: str) -> bool:
+def is_own(file: str) -> bool:
+    """Whether ``file`` is the program's, and not the interpreter's nor a library's."""
     path = file.replace("\\", "/")
     if path.startswith(("<frozen ", "<builtin>")):
         return False
