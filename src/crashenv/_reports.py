@@ -171,7 +171,7 @@ class Reports:
 
     def _write(self, record: "Record", content: bytes) -> str:
         try:
-            return self._store.add(record, content)
+            return self._store.add(record["id"], content)
         except OSError as error:
             say("cannot keep a report: %s" % error)
             return ""
