@@ -113,6 +113,15 @@ class SubreaperTest(MonitorTest):
         with with_orphans(monitor("--quiet"), self.env, 50) as process:
             wait_until(lambda: len(children(process.pid)) == 1, "the end of the zombies")
 
+    def test_orphans_become_its_children(self) -> None:
+        script = "( sleep 60 & echo $! ); read x"
+        with self.started_monitored([SH, "-c", script]) as process:
+            assert process.stdout
+            orphan = process.stdout.readline().decode().strip()
+            wait_until(lambda: orphan in children(process.pid), "the orphan")
+            os.kill(int(orphan), signal.SIGKILL)
+            wait_until(lambda: orphan not in children(process.pid), "its end")
+
     def test_ten_thousand_descendants_cost_no_memory(self) -> None:
         with with_orphans(monitor("--quiet"), self.env, 100) as process:
             few = peak(process.pid)
