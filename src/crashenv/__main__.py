@@ -19,6 +19,8 @@ else:
 # name: (module, what it does, as the help says it)
 _COMMANDS = {
     "run": ("crashenv._run", "run a program and keep the reports of its crashes"),
+    "list": ("crashenv._list", "list the crashes in the store, or in files"),
+    "show": ("crashenv._show", "show a crash"),
     "parse": ("crashenv._parse", "print the reports of a file as lines of JSON"),
     "path": ("crashenv._path", "print the folder to put on PYTHONPATH"),
 }

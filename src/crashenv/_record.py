@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 _LONGEST_SUMMARY = 200
+_MAIN = "__main__."  # which is not printed from 3.13 on
 
 
 def record(frame: "Frame") -> "Record":
@@ -92,7 +93,7 @@ def _add_exception(result: "Record", text: str) -> None:
     if others < len(text):
         result["threads"] = _dump.threads(text[others:].split("\n"))
         text = text[:others]
-    exception = _traceback.parse(text)
+    exception = _traceback.parse(text, _note_sizes(result["header"].get("notes", "")))
     if exception is None:
         result["summary"] = _shorten(text.partition("\n")[0])
         _add_place(result, [result["kind"], result["summary"]], [])
@@ -100,6 +101,12 @@ def _add_exception(result: "Record", text: str) -> None:
     result["exception"] = exception
     result["summary"] = _shorten(_last_line(exception))
     _add_place(result, _types(exception), exception["frames"], exception["syntax"])
+
+
+def _note_sizes(text: str) -> "list[int]":
+    """The header's ``notes``: ``2,1`` of one note with two lines and one with one."""
+    sizes = [_number(size) or 0 for size in text.split(",")]
+    return sizes if all(sizes) else []
 
 
 def _other_threads(text: str) -> int:
@@ -151,7 +158,10 @@ def _where(frames: "list[Place]", syntax: "Optional[Location]" = None) -> "Optio
 
 
 def _types(exception: "Exception_") -> "list[str]":
-    types = [exception["type"] or exception["message"]]
+    name = exception["type"] or exception["message"]
+    if name.startswith(_MAIN):
+        name = name[len(_MAIN) :]
+    types = [name]
     if exception["exceptions"]:
         types += sorted({sub["type"] or "" for sub in exception["exceptions"]})
     if exception["syntax"] is not None:

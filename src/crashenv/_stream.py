@@ -314,7 +314,7 @@ class Splitter:
             return stop
         if begin > start or self._at_line_start:
             line = bytes(self._buffer[begin : begin + _LONGEST_START])
-            marks = _STARTS if self._dump is None else _STARTS + _IN_DUMP
+            marks = _STARTS + _IN_DUMP
             begun = line.startswith(marks) or any(mark.startswith(line) for mark in marks)
             if begun and stop - begin < _LONGEST_LINE:
                 return begin

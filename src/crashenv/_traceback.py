@@ -6,6 +6,7 @@ finds. One look at each line, and no recursion but into groups, which is bounded
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any, Optional, Union
 
     from crashenv._schema import Exception_, Location, StackFrame
@@ -33,10 +34,30 @@ _RULE = "+------------------------------------"
 _IN_NAME = str.maketrans("", "", ".<>")
 
 
-def parse(text: str) -> "Optional[Exception_]":
-    """The exception that ``text`` shows, which is the last one of its chain."""
+def parse(text: str, notes: "Sequence[int]" = ()) -> "Optional[Exception_]":
+    """The exception that ``text`` shows, which is the last one of its chain.
+
+    ``notes`` tells how many lines each of its notes has (PEP 678), for they are
+    printed as the other lines of a message are.
+    """
+    if text.endswith("\n"):
+        text = text[:-1]
     items = _items(_with_groups(text.split("\n"))) if _GROUP_AT_TOP in text else _places(text)
-    return _chain(items, _begin(items), 0)
+    exception = _chain(items, _begin(items), 0)
+    if exception is not None and notes:
+        _take_notes(exception, notes)
+    return exception
+
+
+def _take_notes(exception: "Exception_", sizes: "Sequence[int]") -> None:
+    lines = [*exception["message"].split("\n"), *exception["notes"]]
+    position = len(lines) - sum(sizes)
+    if position < 1:  # the report was shortened
+        return
+    exception["message"], exception["notes"] = "\n".join(lines[:position]), []
+    for size in sizes:
+        exception["notes"].append("\n".join(lines[position : position + size]))
+        position += size
 
 
 def omitted(line: str) -> int:
@@ -61,36 +82,43 @@ def _begin(items: "list[Item]") -> int:
 
 
 def _with_groups(lines: "list[str]") -> "list[Any]":
-    """Take the margins of exception groups away."""
+    """Take the margins of exception groups away.
+
+    Of groups whose last sub-exception is a group, only the innermost gets a rule
+    below. And 3.11 prints some lines in groups without a margin.
+    """
     root: list[Any] = []
     regions = [root]
     in_group = False
     for line in lines:
         if line in (_GROUP_AT_TOP, _HEADER) or line in _LINKS:
+            if len(regions) > 1 and regions[-1][-1:] == [""]:
+                root.append(regions[-1].pop())
             del regions[1:]
             in_group = line == _GROUP_AT_TOP
             root.append(_GROUP_HEADER if in_group else line)
             continue
-        column = 2 * len(regions)
-        if not in_group or line[:column].strip(" "):
-            regions[-1].append(line)  # 3.11 prints some lines in groups without a margin
-            continue
+        column = len(line) - len(line.lstrip(" "))
         mark, content = line[column : column + 2], line[column + 2 :]
-        if mark in ("| ", "|"):
+        level = column // 2
+        if not in_group or mark not in ("| ", "|", "+-") or not 1 <= level <= len(regions):
+            regions[-1].append(line)
+            continue
+        del regions[level:]
+        if mark != "+-":
             regions[-1].append(content)
-        elif mark == "+-" and content.startswith("+-"):
+        elif content.startswith("+-"):
             first: list[Any] = []
             regions[-1].append([first])
             regions.append(first)
-        elif line[column:] == _RULE and len(regions) > 1:
-            regions.pop()
-            in_group = len(regions) > 1
-        elif mark == "+-" and len(regions) > 1:
-            sibling: list[Any] = []
-            regions[-2][-1].append(sibling)
-            regions[-1] = sibling
-        else:
+        elif level == 1:
             regions[-1].append(line)
+        elif line[column:] == _RULE:
+            regions.pop()
+            in_group = level > 2
+        elif isinstance(regions[-2][-1], list):
+            regions[-1] = []
+            regions[-2][-1].append(regions[-1])
     return root
 
 
@@ -187,8 +215,6 @@ def _exception(items: "list[Item]", depth: int) -> "Optional[Exception_]":
             _sub_exceptions(exception, item, depth)
         else:
             message.append(item if isinstance(item, str) else item.text)
-    while len(message) > 1 and not message[-1]:
-        message.pop()
     if message:
         exception["type"], message[0] = _split_type(message[0])
         last = _last_of_message(exception["type"], message)
@@ -229,6 +255,8 @@ def _frames(items: "list[Item]", position: int, exception: "Exception_") -> int:
                 exception["syntax"] = item.as_syntax()
             position += 1
         elif _is_cut(items, position):
+            if frames and isinstance(item, str) and omitted(item):
+                frames.pop()  # whose function's name may be cut
             position = _after_cut(items, position)
         else:
             break
@@ -280,7 +308,7 @@ class Place(dict):  # type: ignore[type-arg]
         super().__init__(frame)
         self.text = text
         self.is_frame = is_frame
-        self.is_own = _is_own(frame["file"])
+        self.is_own = is_own(frame["file"])
         self.name = base(frame["file"]) + ":" + frame["function"]
         self.json = ""
 
@@ -303,6 +331,10 @@ def _places(text: str) -> "list[Item]":
             items.append(place)
             continue
         lines = part.split("\n")
+        if '", line ' not in lines[0]:  # cut, or something else
+            items.append(_FRAME + lines[0])
+            items += lines[1:]
+            continue
         end = 1
         while end < len(lines) and lines[end].startswith((_SOURCE, _REPEATED)):
             end += 1
@@ -333,7 +365,7 @@ def _new_place(text: str, lines: "list[str]") -> Place:
     return Place(
         text,
         {
-            "file": file if rest else file.rstrip('"'),
+            "file": file,
             "line": _number(number) if number.isdecimal() else None,
             "function": function,
             "source": source,
@@ -378,7 +410,6 @@ def _number(text: str) -> int:
 
 # --- whose code it is
 
-# Files of the interpreter and of what was installed; the rest is the program's own.
 _NOT_OWN = (
     "/site-packages/",
     "/dist-packages/",
@@ -391,7 +422,8 @@ _NOT_OWN = (
 )
 
 
-def _is_own(file: str) -> bool:
+def is_own(file: str) -> bool:
+    """Whether ``file`` is the program's, and not the interpreter's nor a library's."""
     path = file.replace("\\", "/")
     if path.startswith(("<frozen ", "<builtin>")):
         return False
