@@ -400,15 +400,15 @@ class MonitorTest(ProgramTest):
         self.store = self.folder / "state" / "crashenv"
         self.env = monitor_environment(XDG_STATE_HOME=str(self.folder / "state"))
 
-    def run_monitored(self, program: Program, *options: str, **others: Any) -> Result:
-        """``program`` as for ``run``; a sequence that begins with a path is any command."""
+    def run_monitored(self, program: str | Sequence[str], *options: str, **others: Any) -> Result:
+        """``program`` is a source text, or any command."""
         others.setdefault("env", self.env)
         args = monitor(*options) + _any_command(program)
         return run(args[1:], **others)
 
     @contextlib.contextmanager
     def started_monitored(
-        self, program: Program, *options: str, **others: Any
+        self, program: str | Sequence[str], *options: str, **others: Any
     ) -> Iterator[subprocess.Popen[bytes]]:
         others.setdefault("env", self.env)
         with started((monitor(*options) + _any_command(program))[1:], **others) as process:
@@ -425,9 +425,8 @@ class MonitorTest(ProgramTest):
         return records[0]
 
 
-def _any_command(program: Program) -> list[str]:
-    is_command = not isinstance(program, str) and "/" in program[0]
-    return list(program) if is_command else command(program)
+def _any_command(program: str | Sequence[str]) -> list[str]:
+    return command(program) if isinstance(program, str) else list(program)
 
 
 def signal_name(number: int) -> str:

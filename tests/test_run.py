@@ -21,6 +21,7 @@ from tests.driver import (
     wait_until,
 )
 
+SRC = ROOT / "src" / "crashenv"
 SH = "/bin/sh"
 FATAL = ("SIGTERM", "SIGKILL", "SIGINT", "SIGHUP", "SIGPIPE", "SIGUSR1", "SIGSEGV", "SIGRTMIN")
 
@@ -105,8 +106,7 @@ class EndingTest(MonitorTest):
 
     def test_package_may_be_removed_meanwhile(self) -> None:
         copy = self.folder / "copy"
-        source = Path(sys.modules["crashenv"].__file__ or "").parent if not SRC.is_dir() else SRC
-        shutil.copytree(source, copy / "crashenv")
+        shutil.copytree(SRC, copy / "crashenv")
         env = {**self.env, "PYTHONPATH": str(copy)}
         with self.started_monitored([SH, "-c", "echo ready; read x; kill -9 $$"], env=env) as p:
             assert p.stdin and p.stdout
@@ -115,9 +115,6 @@ class EndingTest(MonitorTest):
             _, stderr = p.communicate(b"\n")
         self.assertEqual(p.returncode, -signal.SIGKILL)
         self.assertRegex(stderr.decode(), r"\Acrashenv: cannot .*\n\Z")
-
-
-SRC = ROOT / "src" / "crashenv"
 
 
 class PassingTest(MonitorTest):
@@ -396,9 +393,9 @@ class ArgumentsTest(MonitorTest):
             (("--store",), "--store needs a value"),
             (("--store=", "true"), "--store names no folder"),
             (("--quiet=yes", "true"), "--quiet takes no value"),
-            (("--max-records", "0", "true"), "--max-records: '0' is not a number from 1 on"),
-            (("--max-size", "9T", "true"), "--max-size: '9T' is not a number from 1 on"),
-            (("--on-crash", "'", "true"), '--on-crash: "\'": No closing quotation'),
+            (("--max-records", "0", "true"), "'0' is not a number from 1 on"),
+            (("--max-size", "9T", "true"), "'9T' is not a number from 1 on"),
+            (("--on-crash", "'", "true"), "--on-crash ': No closing quotation"),
             (("--on-crash", "", "true"), "--on-crash names no program"),
         ):
             with self.subTest(arguments):
@@ -414,13 +411,11 @@ class ArgumentsTest(MonitorTest):
         self.assertLessEqual(max(map(len, help.stdout.decode().splitlines())), 90)
 
     def test_ctrl_c_at_start_prints_no_traceback(self) -> None:
-        # Before the monitor blocks signals, it may be anywhere; here it is in the import.
-        slow = self.write("slow/crashenv/__init__.py", "__version__ = ''\n")
-        folder = Path(slow).parent
-        for name in ("__main__.py", "_run.py"):
-            shutil.copy(SRC / name if SRC.is_dir() else package() / name, folder)
-        with open(folder / "_run.py", "a") as file:
-            file.write("\nprint('ready', flush=True)\nsys.stdin.read()\n")
+        # Before the monitor blocks signals, it may be anywhere; here it is in an import.
+        main = shutil.copy(SRC / "__main__.py", self.folder)
+        self.write("slow/crashenv/__init__.py", "__version__ = ''\n")
+        self.write("slow/crashenv/_run.py", "import sys; print(flush=True); sys.stdin.read()\n")
+        shutil.move(main, self.folder / "slow" / "crashenv")
         env = monitor_environment(PYTHONPATH=str(self.folder / "slow"))
         with self.started_monitored([SH, "-c", ":"], env=env) as process:
             assert process.stdout
@@ -428,12 +423,6 @@ class ArgumentsTest(MonitorTest):
             process.send_signal(signal.SIGINT)
             _, stderr = process.communicate()
         self.assertEqual((process.returncode, stderr), (-signal.SIGINT, b""))
-
-
-def package() -> Path:
-    import crashenv
-
-    return Path(crashenv.__file__).parent
 
 
 def child_of(pid: int) -> int:

@@ -128,7 +128,7 @@ class Monitor:
         if self._reports is not None:
             self._reports.work()
             if self._status is None and self._reports.is_quiet():
-                self._reports.flush(is_early=self._is_dumping_core())
+                self._reports.flush(is_early=is_ending(self._program))
 
     def _wait(self, longest: "float | None") -> "struct_siginfo | None":
         timeouts = [] if longest is None else [longest]
@@ -229,15 +229,6 @@ class Monitor:
             self._reports = _reports.Reports(self._options, self._program, self.dispositions)
         return self._reports
 
-    def _is_dumping_core(self) -> bool:
-        """Whether the program is about to end (proc(5): CoreDumping, since Linux 4.15)."""
-        try:
-            with open("/proc/%d/status" % self._program, "rb") as file:
-                status = file.read()
-        except OSError:
-            return False
-        return b"\nCoreDumping:\t1" in status or b"\nState:\tZ" in status
-
     # --- after the program's end
 
     def _take_leave(self, ended: float) -> None:
@@ -283,6 +274,16 @@ class Monitor:
                 return False
             self._step(left)
         return True
+
+
+def is_ending(pid: int) -> bool:
+    """Whether the process dumps core (proc(5): CoreDumping, since Linux 4.15) or is a zombie."""
+    try:
+        with open("/proc/%d/status" % pid, "rb") as file:
+            status = file.read()
+    except OSError:
+        return False
+    return b"\nCoreDumping:\t1" in status or b"\nState:\tZ" in status
 
 
 def _is_open(fd: int) -> bool:

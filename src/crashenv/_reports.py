@@ -158,7 +158,7 @@ class Reports:
         if path and record["pid"] == self._pid:
             self._newest = path, record
         if not self._options.quiet:
-            self._tell(record)
+            self._tell(record, path)
         if self._hook is not None:
             variables = {
                 "CRASHENV_ID": record["id"],
@@ -171,7 +171,7 @@ class Reports:
 
     def _write(self, record: "Record", content: bytes) -> str:
         try:
-            return self._store.add(record, content)
+            return self._store.add(record["id"], content)
         except OSError as error:
             say("cannot keep a report: %s" % error)
             return ""
@@ -186,11 +186,13 @@ class Reports:
         except OSError as error:
             say("cannot keep an ending: %s" % error)
 
-    def _tell(self, record: "Record") -> None:
+    def _tell(self, record: "Record", path: str) -> None:
         place = ", ".join(filter(None, [_thread(record), record["where"]]))
         told = printable(record["summary"]) + (" (%s)" % printable(place) if place else "")
-        folder = " --store " + printable(self._options.store) if self._options.store else ""
-        say("%s; crashenv show%s %s" % (told, folder, record["id"][:8]))
+        if path:
+            folder = " --store " + printable(self._options.store) if self._options.store else ""
+            told += "; crashenv show%s %s" % (folder, record["id"][:8])
+        say(told)
 
 
 def _thread(record: "Record") -> str:

@@ -3,7 +3,6 @@
 import os
 
 from crashenv._options import Command, Option, UsageError
-from crashenv._store import MOST_BYTES, MOST_RECORDS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,8 +21,8 @@ class Options:
             raise UsageError("no COMMAND to run")
         self.command = values.operands
         self.store: str | None = values["store"]
-        self.most_records: int = values["max_records"] or MOST_RECORDS
-        self.most_bytes: int = values["max_size"] or MOST_BYTES
+        self.most_records: int | None = values["max_records"]
+        self.most_bytes: int | None = values["max_size"]
         self.on_crash: list[str] = values["on_crash"] or []
         self.capture_stderr = bool(values["capture_stderr"])
         self.quiet = bool(values["quiet"])

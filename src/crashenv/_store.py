@@ -6,13 +6,12 @@ it, for a traceback may quote secrets.
 """
 
 import os
+from time import time, time_ns
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from crashenv._schema import Record
+from crashenv._wire import timestamp
 
-MOST_RECORDS = 1000
-MOST_BYTES = 64 << 20
+_MOST_RECORDS = 1000
+_MOST_BYTES = 64 << 20
 
 _SUFFIX = ".json"
 _UNFINISHED = ".unfinished"
@@ -49,17 +48,18 @@ class Store:
     """Writes records into ``folder``, of which it keeps the newest."""
 
     def __init__(
-        self, folder: str, most_records: int = MOST_RECORDS, most_bytes: int = MOST_BYTES
+        self, folder: str, most_records: "int | None" = None, most_bytes: "int | None" = None
     ) -> None:
         self._folder = folder
-        self._most_records = most_records
-        self._most_bytes = most_bytes
+        self._most_records = most_records or _MOST_RECORDS
+        self._most_bytes = most_bytes or _MOST_BYTES
 
-    def add(self, record: "Record", content: bytes) -> str:
-        """Write ``content``, the record as JSON, and return the path. Raises OSError."""
+    def add(self, identifier: str, content: bytes) -> str:
+        """Write a record, which is JSON, and return its path. Raises OSError."""
         os.makedirs(self._folder, mode=0o700, exist_ok=True)
-        time = "".join(c for c in record["time"] or "" if c not in "-:")
-        path = os.path.join(self._folder, "%s-%s%s" % (time, record["id"], _SUFFIX))
+        # Not the record's own time, which a program may write as it likes.
+        now = "".join(c for c in timestamp(time_ns()) if c not in "-:")
+        path = os.path.join(self._folder, "%s-%s%s" % (now, identifier, _SUFFIX))
         self._write(path, content)
         self._prune(path)
         return path
@@ -111,8 +111,6 @@ class Store:
 
 
 def _remove_abandoned(entry: "os.DirEntry[str]") -> None:
-    from time import time
-
     if time() - entry.stat(follow_symlinks=False).st_mtime > _ABANDONED:
         _remove(entry.path)
 

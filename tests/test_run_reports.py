@@ -1,0 +1,420 @@
+"""What ``crashenv run`` keeps: reports as they come, deaths that nobody else can tell."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import signal
+import subprocess
+import sys
+import unittest
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from tests.driver import INSTALLED, ROOT, MonitorTest, Result, command, monitor, wait_until
+
+if not INSTALLED:
+    sys.path.insert(0, str(ROOT / "src"))
+from crashenv._monitor import is_ending
+
+SH = "/bin/sh"
+FATAL_ERROR = "import ctypes; ctypes.pythonapi.Py_FatalError(b'out of luck')"
+CORE_SIGNALS = ("QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "SEGV", "XCPU", "XFSZ", "SYS")
+
+
+class ReportTest(MonitorTest):
+    def test_exception(self) -> None:
+        script = self.write("app.py", "def load():\n    raise ValueError('boom')\nload()\n")
+        result = self.run_monitored(command([script]))
+        record = self.check_record("exception", result)
+        self.assertEqual(record["summary"], "ValueError: boom")
+        self.assertEqual(record["where"], "app.py:2 in load")
+        self.assertEqual(record["command"], [sys.executable, script])
+        self.assertEqual(record["ending"]["status"], 1)
+        self.assertIsNone(record["ending"]["signal"])
+        self.assertIn("ValueError: boom\n", record["text"])
+        self.assertEqual(record["header"]["program"], script)
+
+    def test_one_line_tells_it(self) -> None:
+        script = self.write("app.py", "def load():\n    raise ValueError('boom')\nload()\n")
+        for options in ((), ("--store", str(self.store)), ("--quiet",), ("-q",)):
+            with self.subTest(options):
+                result = self.run_monitored(command([script]), *options)
+                last = result.stderr.decode().splitlines()[-1]
+                told = "crashenv: ValueError: boom (main thread, app.py:2 in load); crashenv show "
+                if options and options[0] == "--store":
+                    told += "--store %s " % self.store
+                if options and "q" in options[0]:
+                    self.assertEqual(last, "ValueError: boom")
+                else:
+                    self.assertEqual(last, told + self.records()[-1]["id"][:8])
+
+    def test_line_cannot_steer_the_terminal(self) -> None:
+        result = self.run_monitored("raise ValueError('\\x1b[31m\\x07' + 'x' * 5000)")
+        line = result.stderr.decode().splitlines()[-1]
+        self.assertTrue(line.isprintable(), ascii(line))
+        self.assertIn("\\x1b[31m\\x07xxx", line)
+        self.assertLess(len(line), 500)
+
+    def test_thread_shows_at_once_and_gets_the_ending_later(self) -> None:
+        program = """
+            import sys, threading
+            threading.Thread(target=lambda: 1/0).start()
+            sys.stdin.read()
+            sys.exit(3)
+        """
+        with self.started_monitored(program, "--quiet") as process:
+            (record,) = wait_until(self.records, "the record")
+            self.assertEqual(record["kind"], "thread")
+            self.assertNotIn("ending", record)
+            process.communicate()
+            (record,) = self.records()
+            self.assertEqual(record["ending"]["status"], 3)
+
+    def test_workers_report(self) -> None:
+        script = self.write(
+            "app.py",
+            """
+            import multiprocessing
+            def fail(n):
+                raise ValueError(n)
+            if __name__ == "__main__":
+                workers = [multiprocessing.Process(target=fail, args=(n,)) for n in range(3)]
+                for worker in workers: worker.start()
+                for worker in workers: worker.join()
+            """,
+        )
+        self.run_monitored(command([script]), "--quiet")
+        records = self.records()
+        self.assertEqual([record["kind"] for record in records], ["process"] * 3)
+        self.assertEqual(len({record["id"] for record in records}), 3)
+
+    def test_not_crashes_leave_nothing(self) -> None:
+        for program in (
+            [SH, "-c", "exit 1"],
+            [SH, "-c", "kill -TERM $$"],
+            [SH, "-c", "kill -INT $$"],
+            [SH, "-c", "kill -HUP $$"],
+            [SH, "-c", "kill -PIPE $$"],
+            [SH, "-c", "kill -USR1 $$"],
+            command("raise SystemExit('no')"),
+            command("raise KeyboardInterrupt"),
+        ):
+            with self.subTest(program):
+                self.run_monitored(program, "--capture-stderr")
+                self.assertEqual(self.records(), [])
+                self.assertFalse(self.store.exists())
+
+    def test_dump_of_a_descendant(self) -> None:
+        program = """
+            import subprocess, sys
+            subprocess.run([sys.executable, "-c", "import os; os.abort()"], close_fds=False)
+            sys.stdin.read()
+        """
+        with self.started_monitored(program) as process:
+            (record,) = wait_until(self.records, "the record")
+            self.assertEqual(record["kind"], "dump")
+            self.assertEqual(record["dump"]["signal"], "SIGABRT")
+            self.assertIsNotNone(record["time"])
+            process.communicate()
+        self.assertEqual(len(self.records()), 1)
+
+    def test_stacks_on_a_signal(self) -> None:
+        program = """
+            import sys
+            print("ready", flush=True)
+            sys.stdin.read()
+        """
+        env = {**self.env, "PYDEBUG": "crashsignal=USR2"}
+        with self.started_monitored(program, env=env) as process:
+            assert process.stdout
+            process.stdout.readline()
+            process.send_signal(signal.SIGUSR2)
+            (record,) = wait_until(self.records, "the record")
+            self.assertEqual(record["kind"], "dump")
+            process.communicate()
+            self.assertEqual(process.returncode, 0)
+
+    def test_store_that_cannot_be_written_costs_one_line(self) -> None:
+        result = self.run_monitored("1/0", "--store", "/dev/null/x")
+        self.assertEqual(result.status, 1)
+        lines = result.stderr.decode().splitlines()
+        self.assertRegex(lines[-2], r"\Acrashenv: cannot keep a report: .*Not a directory")
+        self.assertRegex(lines[-1], r"\Acrashenv: ZeroDivisionError: .* in <module>\)\Z")
+
+    def test_full_disk_loses_the_file_only(self) -> None:
+        def limit() -> None:
+            import resource
+
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+
+        result = self.run_monitored("1/0", preexec_fn=limit)
+        self.assertEqual(result.status, 1, str(result))
+        self.assertIn(b"cannot keep a report", result.stderr)
+        self.assertEqual(list(self.store.iterdir()), [])
+
+    def test_orphan_that_keeps_the_pipe_is_not_waited_for(self) -> None:
+        release, held = os.pipe()
+        os.set_inheritable(release, True)
+        script = "( read x <&%d ) >/dev/null 2>&1 & exit 4" % release
+        result = self.run_monitored([SH, "-c", script], pass_fds=[release])
+        self.assertEqual(result.status, 4)
+        os.close(held)
+        os.close(release)
+
+    def test_orphans_report_is_kept(self) -> None:
+        """It comes after the program's end, within the grace."""
+        program = """
+            import os, sys, time
+            r, w = os.pipe()
+            if os.fork():
+                os._exit(0)
+            os.close(w)
+            while os.getppid() == int(sys.argv[1]):  # until the parent has ended
+                time.sleep(0.001)
+            1/0
+        """
+        script = self.write(
+            "app.py",
+            program.replace("int(sys.argv[1])", "parent").replace(
+                "r, w = os.pipe()", "parent = os.getpid(); r, w = os.pipe()"
+            ),
+        )
+        self.run_monitored(command([script]), "--quiet")
+        self.assertEqual([record["kind"] for record in self.records()], ["exception"])
+
+
+class DeathTest(MonitorTest):
+    def check_death(self, program: Any, name: str, *options: str, **others: Any) -> dict[str, Any]:
+        result = self.run_monitored(program, *options, **others)
+        self.assertEqual(result.status, -getattr(signal, name), str(result))
+        record = self.check_record("death", result)
+        self.assertEqual(record["ending"]["signal"], name)
+        self.assertIsNone(record["ending"]["status"])
+        for path in self.store.iterdir():
+            path.unlink()
+        return record
+
+    def test_killed(self) -> None:
+        program = "import os; print(os.getpid()); b'x' * (64 << 20); os.kill(os.getpid(), 9)"
+        result = self.run_monitored(program)
+        record = self.check_record("death", result)
+        ending = record["ending"]
+        self.assertEqual(record["summary"], "killed by SIGKILL")
+        self.assertEqual(record["pid"], int(result.stdout or b"0") or record["pid"])
+        self.assertGreater(ending["peak_memory"], 64 << 20)
+        self.assertGreater(ending["run_time"], 0)
+        self.assertGreater(ending["user_time"] + ending["system_time"], 0)
+        self.assertLess(ending["user_time"], 10)
+        self.assertIs(ending["core"], False)
+        line = result.stderr.decode()
+        self.assertEqual(
+            line,
+            "crashenv: killed by SIGKILL (pid %d); crashenv show %s\n"
+            % (record["pid"], record["id"][:8]),
+        )
+
+    def test_core_signals_of_a_program_that_is_not_python(self) -> None:
+        for name in CORE_SIGNALS:
+            with self.subTest(name):
+                record = self.check_death([SH, "-c", "kill -%s $$" % name], "SIG" + name)
+                self.assertIsNone(record["dump"])
+
+    def test_dump_and_death_are_one_record(self) -> None:
+        for name in CORE_SIGNALS:
+            if name == "XFSZ":  # which Python ignores
+                continue
+            with self.subTest(name):
+                program = "import os, signal; os.kill(os.getpid(), signal.SIG%s)" % name
+                record = self.check_death(program, "SIG" + name)
+                self.assertEqual(record["where"], "<string>:1 in <module>")
+                threads = record["dump"]["threads"]
+                self.assertEqual(threads[0]["frames"][0]["function"], "<module>")
+                self.assertTrue(record["summary"].startswith("killed by SIG" + name))
+
+    def test_dump_waits_for_its_process_to_be_gone(self) -> None:
+        """To write a large core file takes longer than a dump's silence."""
+        child = os.fork()
+        if child == 0:
+            os._exit(0)
+        self.addCleanup(os.waitpid, child, 0)
+        status = Path("/proc/%d/status" % child)
+        wait_until(lambda: "State:\tZ" in status.read_text(), "the zombie")
+        self.assertTrue(is_ending(child))
+        self.assertFalse(is_ending(os.getpid()))
+        dumping = status.read_text().replace("Z (zombie)", "D (disk sleep)\nCoreDumping:\t1")
+        with mock.patch("builtins.open", lambda *args: io.BytesIO(dumping.encode())):
+            self.assertTrue(is_ending(child))
+
+    def test_fatal_error_with_captured_stderr(self) -> None:
+        record = self.check_death(FATAL_ERROR, "SIGABRT", "--capture-stderr")
+        self.assertEqual(record["summary"], "killed by SIGABRT: out of luck")
+        self.assertIn("Fatal Python error: out of luck\n", record["stderr"])
+        self.assertEqual(record["where"], "<string>:1 in <module>")
+
+    def test_fatal_error_without(self) -> None:
+        record = self.check_death(FATAL_ERROR, "SIGABRT")
+        self.assertEqual(record["summary"], "killed by SIGABRT")
+        self.assertNotIn("stderr", record)
+
+    def test_interpreter_that_cannot_start(self) -> None:
+        program = [SH, "-c", "PYTHONHOME=/nonexistent exec %s -c pass" % sys.executable]
+        result = self.run_monitored(program, "--capture-stderr")
+        self.assertEqual(result.status, 1, str(result))
+        record = self.check_record("death", result)
+        self.assertEqual(record["ending"]["status"], 1)
+        self.assertIn("before the program began", record["summary"])
+
+    def test_death_before_site_ran(self) -> None:
+        record = self.check_death([SH, "-c", "kill -SEGV $$; exec %s" % sys.executable], "SIGSEGV")
+        self.assertEqual(record["program"], SH)
+
+    def test_out_of_memory(self) -> None:
+        group = memory_cgroup(self)
+        script = (
+            """
+            echo $$ > %s/cgroup.procs
+            exec "$@"
+        """
+            % group
+        )
+        program = "x = [bytearray(b'x' * (1 << 20)) for _ in range(200)]"
+        result = run_sh(script, [*monitor(), *command(program)], self.env)
+        self.assertEqual(result.status, -signal.SIGKILL, str(result))
+        record = self.check_record("death", result)
+        self.assertEqual(record["ending"]["oom_kills"], 1)
+        self.assertEqual(record["summary"], "killed by SIGKILL of the OOM killer")
+
+    def test_stored_although_an_orphan_holds_the_pipe(self) -> None:
+        release, held = os.pipe()
+        os.set_inheritable(release, True)
+        script = "( read x <&%d ) >/dev/null 2>&1 & kill -9 $$" % release
+        result = self.run_monitored([SH, "-c", script], pass_fds=[release])
+        self.check_record("death", result)
+        os.close(held)
+        os.close(release)
+
+
+class CaptureTest(MonitorTest):
+    def test_end_of_stderr_and_all_of_it(self) -> None:
+        program = """
+            import os, sys
+            for n in range(100_000):
+                sys.stderr.write("%06d\\n" % n)
+            sys.stderr.flush()
+            os.kill(os.getpid(), 9)
+        """
+        result = self.run_monitored(program, "--capture-stderr", "--quiet")
+        self.assertEqual(result.stderr, b"".join(b"%06d\n" % n for n in range(100_000)))
+        record = self.check_record("death", result)
+        self.assertEqual(record["stderr"].encode(), result.stderr[-(1 << 16) :])
+
+    def test_what_runs_on_keeps_its_stderr(self) -> None:
+        release, held = os.pipe()
+        os.set_inheritable(release, True)
+        script = "( read x <&%d; echo late >&2 ) & echo early >&2" % release
+        with self.started_monitored(
+            [SH, "-c", script], "--capture-stderr", pass_fds=[release]
+        ) as p:
+            assert p.stderr
+            self.assertEqual(p.wait(), 0)
+            os.close(held)
+            self.assertEqual(p.stderr.read(), b"early\nlate\n")
+        os.close(release)
+
+    def test_reader_that_goes_away_is_noticed(self) -> None:
+        """The program gets the SIGPIPE that it would get without."""
+        ours, theirs = os.pipe()
+        args = [*monitor("--capture-stderr"), SH, "-c", "while :; do echo x >&2; done"]
+        process = subprocess.Popen(args, env=self.env, stderr=theirs)
+        os.close(theirs)
+        os.read(ours, 10)
+        os.close(ours)
+        self.assertEqual(process.wait(60), -signal.SIGPIPE)
+
+    def test_stuck_reader_does_not_hang_the_end(self) -> None:
+        program = """
+            import os, time
+            os.set_blocking(2, False)
+            failed = 0
+            while failed < 50:
+                try:
+                    os.write(2, b"x" * 4096)
+                    failed = 0
+                except BlockingIOError:
+                    failed += 1
+                    time.sleep(0.001)
+            os.kill(os.getpid(), 9)
+        """
+        ours, theirs = os.pipe()
+        args = [*monitor("--capture-stderr"), *command(program)]
+        process = subprocess.Popen(args, env=self.env, stderr=theirs)
+        try:
+            self.assertEqual(process.wait(60), -signal.SIGKILL)
+        finally:
+            os.close(ours)
+            os.close(theirs)
+        (record,) = self.records()
+        self.assertNotIn("stderr", record)
+
+
+class FloodTest(MonitorTest):
+    def test_flood_is_drained_in_bounded_memory_and_marked(self) -> None:
+        program = """
+            import os
+            fd = int(os.environ["PYDEBUG"].split("=")[1].split(":")[0])
+            frame = b"crashenv: report kind=thread pid=1 bytes=5\\nboom\\n"
+            for _ in range(200):
+                os.write(fd, frame * 1000)
+            os.write(fd, b"garbage\\n" * 1_000_000)
+            print(open("/proc/%d/status" % os.getppid()).read())
+        """
+        result = self.run_monitored(program, "--quiet", "--max-records", "20")
+        peak = re.search(r"VmHWM:\s+(\d+) kB", result.stdout.decode())
+        assert peak, str(result)
+        self.assertLess(int(peak.group(1)), 40 << 10)
+        self.assertIn("200000 - kept", self.counted(result))
+
+    def counted(self, result: Result) -> str:
+        lost = re.search(
+            rb"crashenv: (\d+) reports came too fast and were left out\n", result.stderr
+        )
+        skipped = re.search(
+            rb"crashenv: (\d+) bytes of the program were no report\n", result.stderr
+        )
+        assert lost and skipped, str(result)
+        self.assertEqual(int(skipped.group(1)), 8_000_000)
+        self.assertGreater(int(lost.group(1)), 100_000)
+        return "200000 - kept"
+
+
+def memory_cgroup(test: unittest.TestCase) -> Path:
+    """A cgroup whose processes may have 40 MiB together; skips where there can be none."""
+    for base, limit in (
+        (Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes"),
+        (Path("/sys/fs/cgroup"), "memory.max"),
+    ):
+        group = base / ("crashenv-test-%d" % os.getpid())
+        try:
+            group.mkdir()
+        except OSError:
+            continue
+        test.addCleanup(group.rmdir)
+        try:
+            (group / limit).write_text(str(40 << 20))
+        except OSError:
+            continue
+        return group
+    raise unittest.SkipTest("no memory cgroup can be made here")
+
+
+def run_sh(script: str, arguments: list[str], env: dict[str, str]) -> Result:
+    args = [SH, "-c", script, "sh", *arguments]
+    done = subprocess.run(args, env=env, capture_output=True, timeout=60, check=False)
+    return Result(args, done.returncode, done.stdout, done.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()
