@@ -58,7 +58,7 @@ def _examine(values: "Values") -> int:
     _tell("Python %s, %s" % (sys.version.split()[0], sys.executable))
     _tell(_installation.version())
     good = _section(VARIABLE, list(setting(environment())), style)
-    good &= _section("Way in", _installation.findings(), style)
+    good &= _section("Way in", list(_way_in()), style)
     if not values["no_crashes"]:
         good &= _trials(style)
     return 0 if good else BAD
@@ -107,6 +107,7 @@ def setting(text: str) -> "Iterator[Finding]":
     for item, reason in problems:
         yield "bad", "%s: %s" % (item, reason)
     yield _output(settings)
+    yield _activity()
     yield from _rest(settings)
 
 
@@ -151,12 +152,31 @@ def _try_descriptor(settings: "Settings") -> "Finding":
     return "ok", "reports go to descriptor %d, %s (%d:%d)" % (fd, kind, *identity(status))
 
 
+def _activity() -> "Finding":
+    """Whether this very process would report."""
+    hooks = sys.modules.get("crashenv._hooks")
+    if hooks is not None and hooks.output is not None:
+        return "ok", "active in this process"
+    return "note", "not active in this process"
+
+
 def _rest(settings: "Settings") -> "Iterator[Finding]":
     defaults = _settings.Settings()
     for name in ("threads", "traceback", "timeout", "limit", "signal"):
         value = getattr(settings, name)
         if value != getattr(defaults, name):
             yield "ok", "crash%s is %s" % (name, value)
+
+
+# --- the way in
+
+
+def _way_in() -> "Iterator[Finding]":
+    folders = _installation.site_folders()
+    yield from _installation.findings(folders, os.environ.get("PYTHONPATH", ""))
+    if sys.excepthook is not sys.__excepthook__:
+        name = getattr(sys.excepthook, "__module__", None) or type(sys.excepthook).__module__
+        yield "note", "%s replaced sys.excepthook: reports come at exit" % name
 
 
 # --- crashes

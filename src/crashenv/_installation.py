@@ -23,14 +23,8 @@ _FIRST_WITH_START = (3, 15)  # PEP 829
 _FIRST_WITHOUT_LINES = (3, 18)
 
 
-def findings(
-    paths: "Sequence[str] | None" = None, python_path: "str | None" = None
-) -> "list[Finding]":
-    """What there is in the site folders ``paths`` and the folders of PYTHONPATH."""
-    if paths is None:
-        paths = site_folders()
-    if python_path is None:
-        python_path = os.environ.get("PYTHONPATH", "")
+def findings(paths: "Sequence[str]", python_path: str) -> "list[Finding]":
+    """What there is in the site folders ``paths`` and in those of PYTHONPATH."""
     found = [*_of_pth(paths), *_of_python_path(python_path)]
     if not any(state == "ok" for state, _ in found):
         found.append(
