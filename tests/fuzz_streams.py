@@ -1,5 +1,9 @@
 """Damage streams at random, and see that nothing raises and no intact report is lost.
 
+A third of the streams have messages that quote headers, and no damage: each report is
+found, and no quotation. A third are damaged. The others are both, and there a report
+may be lost: once a report is cut, nothing tells what it quoted from what follows.
+
 ``python tests/fuzz_streams.py --cases 20000 --seed 1``; a case that fails prints its
 seed, and ``--cases 1 --seed SEED`` runs it alone. Exit status 1 if any failed.
 """
@@ -68,17 +72,18 @@ def corpus() -> list[tuple[bytes, bool]]:
 
 
 _PARTS = corpus()
+_PLAIN_PARTS = [part for part in _PARTS if part[0].count(b"crashenv: report") < 2]
 
 
-def report(choose: random.Random) -> bytes:
-    """A made-up one; its message may hold what looks like reports."""
+def report(choose: random.Random, quotes: bool) -> bytes:
+    """A made-up one."""
     lines = ["Traceback (most recent call last):"]
     for _ in range(choose.randrange(4)):
         lines += ['  File "/srv/app.py", line %d, in load' % choose.randrange(99), "    load()"]
     lines.append(
         "app.Error: %s" % choose.choice(["", "boom", "größe", "x" * choose.randrange(300)])
     )
-    for _ in range(choose.choice((0, 0, 0, 1, 3))):
+    for _ in range(choose.choice((0, 0, 0, 1, 3)) if quotes else 0):
         number = choose.choice((0, 1, 5, 40, 300, 5000, 10**18, choose.randrange(900)))
         forged = "crashenv: report kind=exception pid=1 bytes=%d" % number
         lines.append(choose.choice(("", "mid ")) + forged)
@@ -106,14 +111,14 @@ def foreign(choose: random.Random) -> bytes:
     return b"".join(choose.choices(lines, k=choose.randrange(1, 5)))
 
 
-def stream(choose: random.Random) -> Stream:
+def stream(choose: random.Random, quotes: bool) -> Stream:
     made = Stream()
     for _ in range(choose.randrange(1, 9)):
         part = choose.random()
         if part < 0.45:
-            made.add(*choose.choice(_PARTS))
+            made.add(*choose.choice(_PARTS if quotes else _PLAIN_PARTS))
         elif part < 0.85:
-            made.add(report(choose), is_report=True)
+            made.add(report(choose, quotes), is_report=True)
         else:
             made.add(foreign(choose))
     return made
@@ -168,8 +173,9 @@ DAMAGES = (truncate, cut_report, cut_report, delete, insert, overwrite, change_l
 def run(seed: int) -> str:
     """What is wrong with the case, or nothing."""
     choose = random.Random(seed)
-    made = stream(choose)
-    for _ in range(choose.choice((0, 1, 1, 2, 3))):
+    quotes, damaged = choose.choice(((True, False), (False, True), (True, True)))
+    made = stream(choose, quotes)
+    for _ in range(choose.choice((1, 1, 2, 3)) if damaged else 0):
         if made.data:
             choose.choice(DAMAGES)(made, choose)
     frames, skipped = split(made.data, [len(made.data)])
@@ -183,7 +189,10 @@ def run(seed: int) -> str:
         return "pieces of %r skip something else" % sizes
     for frame in frames:
         to_json(record(frame))
-    return missing(made, frames)
+    lost = missing(made, frames)
+    if not damaged and any(frame.damage for frame in frames):
+        return "took a quotation for a report"
+    return "" if quotes and damaged else lost
 
 
 def split(data: bytes, sizes: Sequence[int]) -> tuple[list[Frame], int]:

@@ -30,7 +30,7 @@ _LONGEST_NUMBER = 20  # digits
 _LONGEST_LINE = 1 << 16  # of a dump
 _LARGEST_DUMP = 1 << 20
 _MOST_INNER = 8  # headers inside a report that are looked at
-_SUSPECT = 1 << 16  # bytes behind a report of a wrong length
+_SUSPECT = 1 << 16  # bytes behind a report that was cut or damaged
 
 _START = PREFIX + b" "
 _LIKELY_START = _START + b"kind="
@@ -42,8 +42,16 @@ _DUMP_STARTS = _REASONS + _STACKS
 _STARTS = (_START, *_DUMP_STARTS)
 _LONGEST_START = max(map(len, _STARTS))
 _IN_DUMP = (*_STACKS, b"  ", b"<", b"Current thread's C stack", b"Extension modules: ", b"Python ")
-# What a line of a report begins with, and hardly a line of a log.
-_IN_BODY = (b"  ", b"\n", b"Traceback (most recent", b"The above exception", b"During handling of")
+_BODY_STARTS = (
+    b"Traceback (most recent call last):\n",
+    b"  + Exception Group Traceback (",
+    b"Exception in thread ",
+    b"Exception ignored in thread ",
+    b"Process ",
+    b'  File "',
+)
+# What other lines of a report begin with, and hardly a line of a log.
+_IN_BODY = (b"  ", b"Traceback (most recent", b"The above exception", b"During handling of")
 _FRAME_LINE = b'  File "'
 _NEWLINE = 10
 _NONE = -1  # there is no header
@@ -185,8 +193,7 @@ class Splitter:
         is_damaged = cut < 0 and end <= size
         self._add_report(start, body, stop, "damaged" if is_damaged else "truncated")
         self._at_line_start = cut >= 0
-        if is_damaged:
-            self._suspect = end + _SUSPECT
+        self._suspect = stop + _SUSPECT
         return stop
 
     def _pass_damaged_header(self, start: int) -> int:
@@ -245,9 +252,12 @@ class Splitter:
             if not self._last_chance:
                 self._need(start, inner_end)
             return False
-        return self._buffer[inner_end - 1] == _NEWLINE and (
-            self._is_boundary(start, inner_end) or self._is_in_body(end, inner_end)
-        )
+        if self._buffer[inner_end - 1] != _NEWLINE:
+            return False
+        is_plausible = body == end or self._buffer.startswith(_BODY_STARTS, body)
+        if self._is_boundary(start, inner_end):
+            return is_plausible or self._buffer[end] != _NEWLINE
+        return is_plausible and self._is_in_body(end, inner_end)
 
     def _is_boundary(self, start: int, position: int) -> bool:
         """Whether a header or a dump begins at ``position``, or the stream ends."""
@@ -297,11 +307,11 @@ class Splitter:
                 self._need(cut)
             self._end_large("truncated")
             self._at_line_start = True
+            self._suspect = stop + _SUSPECT
         elif not large.left:
             self._at_line_start = self._buffer[stop - 1] == _NEWLINE
-            if large.is_headless or not self._at_line_start:
-                self._suspect = stop + _SUSPECT
             self._end_large(None if self._at_line_start else "damaged")
+            self._suspect = stop + _SUSPECT
         elif stop < size:
             self._need(stop)
         return stop
@@ -391,6 +401,7 @@ class Splitter:
 
     def _pass_lookalike(self, start: int) -> int:
         """Skip what only looks like the beginning of a header."""
+        self._end_dump()
         self.skipped += len(_START)
         self._at_line_start = False
         return start + len(_START)
@@ -487,8 +498,8 @@ class _Search:
             return False
         if self._buffer.startswith(_REASONS, line):
             return True
-        newline = self._buffer.find(b"\n", line, line + _LONGEST_HEADER)
-        return self._buffer.find(_STACK_MARK, line, newline) >= 0
+        newline = self._buffer.find(b"\n", line, min(self._stop, line + _LONGEST_HEADER))
+        return self._buffer.find(_STACK_MARK, line, self._stop if newline < 0 else newline) >= 0
 
 
 class _Dump:
