@@ -377,8 +377,8 @@ class Splitter:
         """What looks like a header in the middle of a line: is it one, because the line was cut?
 
         Where nothing else tells that it was cut, it has to be a header that a log's
-        line cannot hide a report with: its report reaches over no other, and ends
-        where a header or a dump begins.
+        line cannot hide a report with: its report reaches over no other. And it has
+        to begin or to end as a report does.
         """
         body, announced = self._header(start)
         end = body + announced
@@ -392,7 +392,7 @@ class Splitter:
             self._was_cut = (
                 end <= len(self._buffer)
                 and self._buffer[end - 1] == _NEWLINE
-                and self._is_boundary(start, end)
+                and (self._buffer.startswith(_BODY_STARTS, body) or self._is_boundary(start, end))
                 and self._buffer.find(b"\n" + _START, body - 1, end) < 0
             )
         if body >= 0 and self._was_cut:
