@@ -528,6 +528,8 @@ class _Dump:
         if self.size and not line.startswith(_IN_DUMP):
             return False
         if line.startswith(_STACKS):
+            if _STACK_MARK not in line:
+                return False
             # faulthandler shows each thread once, and one of them as the current one
             words = line.split(b" ", 3)
             shown = {b"" if words[0] == b"Stack" else words[-2]}
