@@ -14,7 +14,10 @@ from pathlib import Path
 
 from tests.driver import (
     ROOT,
+    SITECUSTOMIZE,
     MonitorTest,
+    environment,
+    importable,
     monitor,
     monitor_environment,
     run,
@@ -116,6 +119,44 @@ class EndingTest(MonitorTest):
         self.assertEqual(p.returncode, -signal.SIGKILL)
         self.assertRegex(stderr.decode(), r"\Acrashenv: cannot .*\n\Z")
 
+    def test_modules_of_the_program_are_not_the_monitors(self) -> None:
+        for name in ("fcntl", "resource", "select", "_ctypes", "time"):
+            self.write("app/%s.py" % name, "raise RuntimeError(__name__)\n")
+        path = os.pathsep.join(filter(None, [str(self.folder / "app"), self.env.get("PYTHONPATH")]))
+        for variables, cwd in (({"PYTHONPATH": path}, None), ({}, self.folder / "app")):
+            with self.subTest(cwd):
+                result = self.run_monitored(
+                    [SH, "-c", "kill -9 $$"], "-q", env={**self.env, **variables}, cwd=cwd
+                )
+                self.assertEqual((result.status, result.stderr), (-signal.SIGKILL, b""))
+        self.assertEqual([record["kind"] for record in self.records()], ["death"] * 2)
+
+    def test_settings_of_the_program_are_not_the_monitors(self) -> None:
+        crash = "%s/crash.%%p" % self.folder
+        env = environment(**self.env)  # where the monitor's own interpreter is activated
+        path = filter(None, [env.get("PYTHONPATH"), str(SITECUSTOMIZE), importable()])
+        env.update(PYTHONPATH=":".join(path), PYDEBUG="crashfile=" + crash, PYTHONINSPECT="1")
+        result = self.run_monitored([SH, "-c", "exit 3"], env=env)
+        self.assertEqual((result.status, result.stdout, result.stderr), (3, b"", b""))
+        self.assertEqual(list(self.folder.glob("crash.*")), [])
+
+    def test_working_directory_may_be_gone(self) -> None:
+        script = 'mkdir gone && cd gone && rmdir "$PWD" && exec "$@"'
+        args = [SH, "-c", script, "sh", *monitor(), SH, "-c", "exit 4"]
+        done = subprocess.run(args, env=self.env, cwd=self.folder, capture_output=True)
+        self.assertEqual(done.returncode, 4, done.stderr)
+
+    def test_needs_linux(self) -> None:
+        program = """
+            import sys
+            sys.platform = "darwin"
+            from crashenv.__main__ import main
+            sys.exit(main(["run", "true"]))
+        """
+        result = run(program, env=self.env)
+        self.assertEqual(result.status, 125)
+        self.assertTrue(result.stderr.startswith(b"crashenv run: needs Linux\n"), str(result))
+
 
 class PassingTest(MonitorTest):
     def printed(self, program: str, *options: str, **others: object) -> str:
@@ -208,6 +249,7 @@ class PassingTest(MonitorTest):
             with self.subTest(prepare=prepare):
                 without = subprocess.run(program, stdout=subprocess.PIPE, preexec_fn=prepare)
                 result = self.run_monitored(program, preexec_fn=prepare)
+                self.assertEqual(result.status, 0, str(result))
                 self.assertEqual(result.stdout.decode(), without.stdout.decode())
 
     def test_monitor_holds_no_file_of_the_program(self) -> None:

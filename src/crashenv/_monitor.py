@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from resource import struct_rusage
     from signal import struct_siginfo
+    from typing import NoReturn
 
     from crashenv._reports import Reports
     from crashenv._run import Options
@@ -50,14 +51,14 @@ _PR_SET_DUMPABLE = 4
 _PR_SET_CHILD_SUBREAPER = 36
 
 
-def run(options: "Options") -> int:
-    """Run the program to its end. Returns a status only if that is to be exited with."""
+def run(options: "Options") -> "NoReturn":
+    """Run the program, and end as it ends."""
     try:
         monitor = Monitor(options)
     except OSError as error:
         say("cannot start: %s" % error)
-        return _OWN_FAILURE
-    return _end_as(monitor.watch())
+        os._exit(_OWN_FAILURE)
+    _end_as(monitor.watch())
 
 
 def say(text: str) -> None:
@@ -68,7 +69,7 @@ def say(text: str) -> None:
     poll.register(2, select.POLLOUT)
     line = text.encode("utf-8", "backslashreplace")[:1000]  # below PIPE_BUF: never blocks
     try:
-        if poll.poll(1000):
+        if poll.poll(100):
             os.write(2, b"crashenv: %s\n" % line)
     except OSError:
         pass
@@ -127,8 +128,9 @@ class Monitor:
         self._read()
         if self._reports is not None:
             self._reports.work()
-            if self._status is None and self._reports.is_quiet():
-                self._reports.flush(is_early=is_ending(self._program))
+            if self._reports.is_quiet():
+                is_early = self._status is None and is_ending(self._program)
+                self._reports.flush(is_early)
 
     def _wait(self, longest: "float | None") -> "struct_siginfo | None":
         timeouts = [] if longest is None else [longest]
@@ -178,7 +180,7 @@ class Monitor:
                 return
             if pid == self._program and self._status is None:
                 self._program_changed(status, usage)
-            elif self._reports is not None and not (os.WIFSTOPPED(status)):
+            elif self._reports is not None and (os.WIFEXITED(status) or os.WIFSIGNALED(status)):
                 self._reports.child_ended(pid, status)
 
     def _program_changed(self, status: int, usage: "struct_rusage") -> None:
@@ -194,11 +196,11 @@ class Monitor:
         By SIGTSTP, which does nothing where no shell could continue us: to an
         orphaned process group and to process 1 (setpgid(2), kill(2)).
         """
-        self._slept = True
         # In this order it is one with the terminal's, which may still be pending.
         os.kill(os.getpid(), _signal.SIGTSTP)
         _signal.pthread_sigmask(_signal.SIG_UNBLOCK, {_signal.SIGTSTP})
         _signal.pthread_sigmask(_signal.SIG_BLOCK, {_signal.SIGTSTP})
+        self._slept = _signal.SIGCONT in _signal.sigpending()
 
     def _read(self) -> None:
         """Take what the pipe holds, for it signals only what comes later."""
@@ -364,10 +366,14 @@ def prctl(option: int, argument: int) -> bool:
     return result == 0
 
 
-def _end_as(status: int) -> int:
-    """End by the signal that ended the program, or return the status to exit with."""
+def _end_as(status: int) -> "NoReturn":
+    """End by the signal that ended the program, or with its status.
+
+    Without the interpreter's own end, which takes 2 ms, and which PYTHONINSPECT, meant
+    for the program, would turn into a prompt.
+    """
     if os.WIFEXITED(status):
-        return os.WEXITSTATUS(status)
+        os._exit(os.WEXITSTATUS(status))
     number = os.WTERMSIG(status)
     if os.getpid() != 1:
         _forbid_core()
@@ -375,7 +381,7 @@ def _end_as(status: int) -> int:
             _signal.signal(number, _signal.SIG_DFL)
         os.kill(os.getpid(), number)
         _signal.pthread_sigmask(_signal.SIG_UNBLOCK, {number})
-    return 128 + number
+    os._exit(128 + number)
 
 
 def _forbid_core() -> None:
