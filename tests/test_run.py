@@ -13,6 +13,7 @@ import unittest
 from pathlib import Path
 
 from tests.driver import (
+    DEADLINE,
     ROOT,
     SITECUSTOMIZE,
     MonitorTest,
@@ -119,6 +120,30 @@ class EndingTest(MonitorTest):
         self.assertEqual(p.returncode, -signal.SIGKILL)
         self.assertRegex(stderr.decode(), r"\Acrashenv: cannot .*\n\Z")
 
+    def test_monitor_that_cannot_start_says_so(self) -> None:
+        def limit() -> None:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (5, 5))
+
+        result = self.run_monitored([SH, "-c", "echo never"], preexec_fn=limit)
+        self.assertEqual((result.status, result.stdout), (125, b""), str(result))
+        self.assertRegex(result.stderr.decode(), r"\Acrashenv: cannot start: .*\n\Z")
+
+    def test_stderr_that_nobody_reads_does_not_hang_it(self) -> None:
+        ours, theirs = os.pipe()
+        os.set_blocking(theirs, False)
+        try:
+            while True:
+                os.write(theirs, b"x" * 4096)
+        except BlockingIOError:
+            os.set_blocking(theirs, True)
+        args = [*monitor(), SH, "-c", "kill -9 $$"]
+        process = subprocess.Popen(args, env=self.env, stderr=theirs)
+        try:
+            self.assertEqual(process.wait(DEADLINE), -signal.SIGKILL)
+        finally:
+            os.close(ours)
+            os.close(theirs)
+
     def test_modules_of_the_program_are_not_the_monitors(self) -> None:
         for name in ("fcntl", "resource", "select", "_ctypes", "time"):
             self.write("app/%s.py" % name, "raise RuntimeError(__name__)\n")
@@ -191,7 +216,7 @@ class PassingTest(MonitorTest):
         self.check_record("exception", result)
 
     def test_pydebug_keeps_what_it_held(self) -> None:
-        program = "import os; print(os.environ['PYDEBUG'])"
+        program = [SH, "-c", 'echo "$PYDEBUG"']
         for before, kept in (
             ("", ""),
             ("other=1", "other=1,"),
@@ -358,6 +383,8 @@ class SignalTest(MonitorTest):
             os.kill(child, signal.SIGCONT)
             lines = {process.stdout.readline() for _ in range(2)}
             self.assertEqual(lines, {b"%d\n" % n for n in (signal.SIGUSR1, signal.SIGCONT)})
+            process.send_signal(signal.SIGCONT)
+            self.assertEqual(process.stdout.readline(), b"%d\n" % signal.SIGCONT)
 
     @unittest.skipUnless(platform.machine() == "x86_64", "knows system calls by x86-64's numbers")
     def test_idle_monitor_waits_without_a_timeout(self) -> None:

@@ -56,7 +56,8 @@ def run(options: "Options") -> "NoReturn":
     try:
         monitor = Monitor(options)
     except OSError as error:
-        say("cannot start: %s" % error)
+        # Not by say(), which needs a descriptor to import select.
+        os.write(2, os.fsencode("crashenv: cannot start: %s\n" % error))
         os._exit(_OWN_FAILURE)
     _end_as(monitor.watch())
 
@@ -375,13 +376,12 @@ def _end_as(status: int) -> "NoReturn":
     if os.WIFEXITED(status):
         os._exit(os.WEXITSTATUS(status))
     number = os.WTERMSIG(status)
-    if os.getpid() != 1:
-        _forbid_core()
-        if number != _signal.SIGKILL:
-            _signal.signal(number, _signal.SIG_DFL)
-        os.kill(os.getpid(), number)
-        _signal.pthread_sigmask(_signal.SIG_UNBLOCK, {number})
-    os._exit(128 + number)
+    _forbid_core()
+    if number != _signal.SIGKILL:
+        _signal.signal(number, _signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+    _signal.pthread_sigmask(_signal.SIG_UNBLOCK, {number})
+    os._exit(128 + number)  # of process 1, which its own signals do not end (kill(2))
 
 
 def _forbid_core() -> None:
