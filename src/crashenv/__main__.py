@@ -22,6 +22,7 @@ _COMMANDS = {
     "list": ("crashenv._list", "list the crashes in the store, or in files"),
     "show": ("crashenv._show", "show a crash"),
     "parse": ("crashenv._parse", "print the reports of a file as lines of JSON"),
+    "doctor": ("crashenv._doctor", "find out why crashes are not reported"),
     "path": ("crashenv._path", "print the folder to put on PYTHONPATH"),
 }
 _USAGE = """\

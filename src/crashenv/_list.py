@@ -3,7 +3,6 @@
 import sys
 
 from crashenv import _records, _store, _when
-from crashenv._encode import to_json
 from crashenv._options import Command, Option, UsageError
 from crashenv._terminal import Style, printable, width, write
 
@@ -94,6 +93,8 @@ def _list(values: "Values") -> int:
     if values["newest"] is not None:
         rows = rows[len(rows) - min(len(rows), values["newest"]) :]
     if values["json"]:
+        from crashenv._encode import to_json
+
         keys = (*_IN_JSON, "seen", *(("first",) if values["group"] else ()))
         write("".join([to_json({key: row[key] for key in keys}) + "\n" for row in rows]))
     elif rows:
@@ -161,21 +162,17 @@ def _print(rows: "list[Row]", grouped: bool) -> None:
     if grouped:
         head = ("FIRST", "LAST", "ID", "SEEN", "PROGRAM", "WHERE", "WHAT")
     table = [head, *[_cells(row, grouped) for row in rows]]
-    widths = [max(map(len, column)) for column in zip(*table)]
-    is_number = [name in ("PID", "SEEN") for name in head]
+    widths = [max(map(len, column)) for column in list(zip(*table))[:-1]]
+    numbers = [name in ("PID", "SEEN") for name in head]
+    layout = "  ".join(
+        "%%%s%ds" % ("" if number else "-", size) for number, size in zip(numbers, widths)
+    )
+    lines = [(layout + "  %s") % cells for cells in table]
     columns = width()
-    style = Style(sys.stdout)
-    lines = []
-    for cells in table:
-        aligned = [
-            cell.rjust(size) if number else cell.ljust(size)
-            for cell, size, number in zip(cells[:-1], widths, is_number)
-        ]
-        line = "  ".join([*aligned, cells[-1]])
-        if columns is not None and len(line) > columns:
-            line = line[: columns - 1] + "…"
-        lines.append((style.strong(line) if cells is head else line) + "\n")
-    write("".join(lines))
+    if columns is not None:
+        lines = [s if len(s) <= columns else s[: columns - 1] + "…" for s in lines]
+    lines[0] = Style(sys.stdout).strong(lines[0])
+    write("\n".join(lines) + "\n")
 
 
 def _cells(row: "Row", grouped: bool) -> "tuple[str, ...]":

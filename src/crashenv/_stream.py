@@ -8,8 +8,8 @@ header may stand anywhere in what it announced, in the middle of a line too.
 
 By chance, what a cut report announces may end after a newline in the middle of a
 later one. That is believed if what follows is no header, no dump and not the end,
-and if the last header inside is that of a report which reaches beyond, over no
-other header, and ends as a report does; or if a line of a stack follows.
+and if a header inside is that of a report which reaches beyond, over no other
+header, and ends as a report does; or if a line of a stack follows.
 
 A *dump* is what ``faulthandler`` wrote outside any report. All else is skipped and
 counted. The time is linear in the bytes, the memory bounded by two of the largest
@@ -29,8 +29,11 @@ _LONGEST_HEADER = 1 << 14
 _LONGEST_NUMBER = 20  # digits
 _LONGEST_LINE = 1 << 16  # of a dump
 _LARGEST_DUMP = 1 << 20
+_MOST_INNER = 8  # headers inside a report that are looked at
+_SUSPECT = 1 << 16  # bytes behind a report that was cut or damaged
 
 _START = PREFIX + b" "
+_LIKELY_START = _START + b"kind="
 _FATAL = b"Fatal Python error: "
 _REASONS = (_FATAL, b"Windows fatal exception: ", b"Timeout (")
 _STACKS = (b"Current thread 0x", b"Thread 0x", b"Stack (most recent call first")
@@ -39,8 +42,16 @@ _DUMP_STARTS = _REASONS + _STACKS
 _STARTS = (_START, *_DUMP_STARTS)
 _LONGEST_START = max(map(len, _STARTS))
 _IN_DUMP = (*_STACKS, b"  ", b"<", b"Current thread's C stack", b"Extension modules: ", b"Python ")
-# What a line of a report begins with, and hardly a line of a log.
-_IN_BODY = (b"  ", b"\n", b"Traceback (most recent", b"The above exception", b"During handling of")
+_BODY_STARTS = (
+    b"Traceback (most recent call last):\n",
+    b"  + Exception Group Traceback (",
+    b"Exception in thread ",
+    b"Exception ignored in thread ",
+    b"Process ",
+    b'  File "',
+)
+# What other lines of a report begin with, and hardly a line of a log.
+_IN_BODY = (b"  ", b"Traceback (most recent", b"The above exception", b"During handling of")
 _FRAME_LINE = b'  File "'
 _NEWLINE = 10
 _NONE = -1  # there is no header
@@ -52,7 +63,7 @@ class Frame:
 
     ``kind`` is ``"report"`` or ``"dump"``; ``fields`` is the header, decoded;
     ``raw`` is all bytes, ``body`` those without the header. ``damage`` is None,
-    ``"truncated"`` (the end is missing) or ``"damaged"`` (the header or the length
+    ``"truncated"`` (the end is missing) or ``"damaged"`` (the length or the header
     is wrong). ``omitted`` bytes were dropped here, the writer's omissions apart.
     """
 
@@ -91,6 +102,7 @@ class Splitter:
         self._frames: list[Frame] = []
         self._dump: _Dump | None = None
         self._large: _Large | None = None
+        self._suspect = 0  # before this, a header may stand in the middle of a line
         self._certain = 0  # a header that cuts every report which announces to reach over it
 
     def feed(self, data: bytes) -> "list[Frame]":
@@ -107,6 +119,8 @@ class Splitter:
         self._last_chance = True
         frames = self._split()
         self._last_chance = False
+        if self._large is not None and self._large.is_headless:
+            self._end_large("damaged")
         self._end_dump()
         return frames + self._taken()
 
@@ -119,7 +133,7 @@ class Splitter:
         self._end_dump()
         self._last_chance = self._final = False
         self._at_line_start = True
-        self._certain = 0
+        self._certain = self._suspect = 0
         return frames + self._taken()
 
     def _taken(self) -> "list[Frame]":
@@ -143,6 +157,7 @@ class Splitter:
             self._wanted = need.wanted - position
         del self._buffer[:position]
         self._certain = max(0, self._certain - position)
+        self._suspect = max(0, self._suspect - position)
         return self._taken()
 
     def _need(self, position: int, wanted: int = 0) -> "NoReturn":
@@ -157,8 +172,7 @@ class Splitter:
             self._need(start)
         self._end_dump()
         if body < 0:
-            self._was_cut = True
-            return self._pass_headless(start)
+            return self._pass_damaged_header(start)
         if announced > LARGEST:
             self._large = _Large(bytes(self._buffer[start:body]), announced)
             return body
@@ -176,8 +190,23 @@ class Splitter:
         if cut >= 0 and self._header(cut)[0] == _UNKNOWN and not self._final:
             self._need(start)
         stop = min(end, size) if cut < 0 else cut
-        self._add_report(start, body, stop, "damaged" if cut < 0 and end <= size else "truncated")
+        is_damaged = cut < 0 and end <= size
+        self._add_report(start, body, stop, "damaged" if is_damaged else "truncated")
         self._at_line_start = cut >= 0
+        self._suspect = stop + _SUSPECT
+        return stop
+
+    def _pass_damaged_header(self, start: int) -> int:
+        """Take what it says, and as its body what follows, up to the next header."""
+        if not self._buffer.startswith(_LIKELY_START, start):
+            self._was_cut = True
+            return self._pass_lookalike(start)
+        newline = self._buffer.find(b"\n", start, start + _LONGEST_HEADER)
+        end = min(len(self._buffer), start + _LONGEST_HEADER) if newline < 0 else newline + 1
+        other = self._buffer.find(_START, start + 1, end)
+        stop = end if other < 0 else other
+        header = bytes(self._buffer[start:stop])
+        self._large = _Large(header, _LONGEST_LINE, is_headless=True)
         return stop
 
     def _header(self, start: int) -> "tuple[int, int]":
@@ -197,27 +226,38 @@ class Splitter:
         buffer = self._buffer
         if buffer[end - 1] != _NEWLINE:
             return False
-        last = buffer.rfind(_START, body, end)
-        if last < 0 or self._is_boundary(start, end):
+        inner = buffer.rfind(_START, body, end)
+        if inner < 0 or self._is_boundary(start, end):
             return True
         if buffer.startswith(_FRAME_LINE, end):
             return False
-        inner_body, announced = self._header(last)
-        inner_end = inner_body + announced
-        if inner_body < 0 or announced > LARGEST or inner_end <= end:
-            return True
-        if buffer.find(b"\n" + _START, end - 1, inner_end) >= 0:
-            return True
-        if inner_end > len(buffer):
+        for _ in range(_MOST_INNER):
+            if self._reaches_beyond(start, inner, end):
+                self._certain = inner
+                return False
+            inner = buffer.rfind(_START, body, inner)
+            if inner < 0:
+                break
+        return True
+
+    def _reaches_beyond(self, start: int, inner: int, end: int) -> bool:
+        """Whether the header at ``inner`` is that of a report in which ``end`` is by chance."""
+        body, announced = self._header(inner)
+        inner_end = body + announced
+        if body < 0 or announced > LARGEST or inner_end <= end:
+            return False
+        if self._buffer.find(b"\n" + _START, end - 1, inner_end) >= 0:
+            return False
+        if inner_end > len(self._buffer):
             if not self._last_chance:
                 self._need(start, inner_end)
-            return True
-        ends_well = buffer[inner_end - 1] == _NEWLINE and (
-            self._is_boundary(start, inner_end) or self._is_in_body(end, inner_end)
-        )
-        if ends_well:
-            self._certain = last
-        return not ends_well
+            return False
+        if self._buffer[inner_end - 1] != _NEWLINE:
+            return False
+        is_plausible = body == end or self._buffer.startswith(_BODY_STARTS, body)
+        if self._is_boundary(start, inner_end):
+            return is_plausible or self._buffer[end] != _NEWLINE
+        return is_plausible and self._is_in_body(end, inner_end)
 
     def _is_boundary(self, start: int, position: int) -> bool:
         """Whether a header or a dump begins at ``position``, or the stream ends."""
@@ -267,16 +307,18 @@ class Splitter:
                 self._need(cut)
             self._end_large("truncated")
             self._at_line_start = True
+            self._suspect = stop + _SUSPECT
         elif not large.left:
             self._at_line_start = self._buffer[stop - 1] == _NEWLINE
             self._end_large(None if self._at_line_start else "damaged")
+            self._suspect = stop + _SUSPECT
         elif stop < size:
             self._need(stop)
         return stop
 
     def _end_large(self, damage: "str | None") -> None:
         assert self._large is not None
-        self._frames.append(self._large.frame(damage))
+        self._frames.append(self._large.frame("damaged" if self._large.is_headless else damage))
         self._large = None
 
     # --- text outside reports
@@ -335,28 +377,31 @@ class Splitter:
         """What looks like a header in the middle of a line: is it one, because the line was cut?
 
         Where nothing else tells that it was cut, it has to be a header that a log's
-        line cannot hide a report with: its report reaches over no other, and ends
-        where a header or a dump begins.
+        line cannot hide a report with: its report reaches over no other. And it has
+        to begin or to end as a report does.
         """
         body, announced = self._header(start)
         end = body + announced
         if body == _UNKNOWN and not self._last_chance:
             self._need(start)
+        if start < self._suspect:
+            self._was_cut = True
         if body >= 0 and not self._was_cut and announced <= LARGEST:
             if end > len(self._buffer) and not self._last_chance:
                 self._need(start, end)
             self._was_cut = (
                 end <= len(self._buffer)
                 and self._buffer[end - 1] == _NEWLINE
-                and self._is_boundary(start, end)
+                and (self._buffer.startswith(_BODY_STARTS, body) or self._is_boundary(start, end))
                 and self._buffer.find(b"\n" + _START, body - 1, end) < 0
             )
         if body >= 0 and self._was_cut:
             return self._pass_report(start)
-        return self._pass_headless(start)
+        return self._pass_lookalike(start)
 
-    def _pass_headless(self, start: int) -> int:
+    def _pass_lookalike(self, start: int) -> int:
         """Skip what only looks like the beginning of a header."""
+        self._end_dump()
         self.skipped += len(_START)
         self._at_line_start = False
         return start + len(_START)
@@ -392,10 +437,14 @@ class _NeedMore(Exception):
 
 
 class _Large:
-    """A report of which only the beginning and the end are kept."""
+    """A report of which only the beginning and the end are kept.
 
-    def __init__(self, header: bytes, announced: int) -> None:
+    Of one without a good header, ``announced`` is where to give up.
+    """
+
+    def __init__(self, header: bytes, announced: int, is_headless: bool = False) -> None:
         self.left = announced
+        self.is_headless = is_headless
         self._header = header
         self._head = bytearray()
         self._tail = bytearray()
@@ -439,7 +488,7 @@ class _Search:
         for mark, found in self._found.items():
             while found < position or (found < self._stop and not self._begins(found)):
                 # the newline before the line may be the one before position
-                after = max(position - 1, found)
+                after = max(position - 1, found, 0)
                 found = self._buffer.find(b"\n" + mark, after, self._stop) + 1 or self._stop
             self._found[mark] = found
         return min(self._found.values())
@@ -449,8 +498,8 @@ class _Search:
             return False
         if self._buffer.startswith(_REASONS, line):
             return True
-        newline = self._buffer.find(b"\n", line, line + _LONGEST_HEADER)
-        return self._buffer.find(_STACK_MARK, line, newline) >= 0
+        newline = self._buffer.find(b"\n", line, min(self._stop, line + _LONGEST_HEADER))
+        return self._buffer.find(_STACK_MARK, line, self._stop if newline < 0 else newline) >= 0
 
 
 class _Dump:
@@ -507,7 +556,7 @@ class _Dump:
 def _decoded(header: bytes) -> "dict[str, str]":
     """The fields of a header line; the later of two that have the same key."""
     fields = {}
-    for item in header[len(_START) : -1].decode("latin-1").split(" "):
+    for item in header[len(_START) :].rstrip(b"\n").decode("latin-1").split(" "):
         key, equals, value = item.partition("=")
         if equals:
             fields[key] = _unquoted(value) if "%" in value else value

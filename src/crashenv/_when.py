@@ -3,6 +3,7 @@
 import time
 
 _DAY = 86400
+_MOST_KEPT = 1000
 _UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": _DAY, "w": 7 * _DAY}
 
 
@@ -10,28 +11,48 @@ def seconds(stamp: "str | None") -> "int | None":
     """Since 1970, of a time in RFC 3339 with ``Z``, such as a record has; None of another text."""
     if stamp is None or stamp[10:11] != "T" or not stamp.endswith("Z"):
         return None
-    digits = stamp[:4] + stamp[5:7] + stamp[8:10] + stamp[11:13] + stamp[14:16] + stamp[17:19]
-    if len(digits) != 14 or not (digits.isascii() and digits.isdigit()):
+    try:
+        midnight = _midnights.get(stamp[:10]) or _midnight(stamp[:10])
+        return midnight + int(stamp[11:13]) * 3600 + int(stamp[14:16]) * 60 + int(stamp[17:19])
+    except ValueError:
         return None
-    days = _days(int(digits[:4]), int(digits[4:6]), int(digits[6:8]))
-    return days * _DAY + int(digits[8:10]) * 3600 + int(digits[10:12]) * 60 + int(digits[12:])
 
 
-def _days(year: int, month: int, day: int) -> int:
-    """From 1970-01-01 on, in the Gregorian calendar; datetime takes 4 ms to import."""
+_hours: "dict[str, str]" = {}  # UTC -> local; where clocks change, they do so at a full hour
+_midnights: "dict[str, int]" = {}
+
+
+def _midnight(date: str) -> int:
+    """In the Gregorian calendar; datetime takes 4 ms to import."""
+    year, month, day = map(int, date.split("-"))
     if month < 3:
         year, month = year - 1, month + 12
     leaps = year // 4 - year // 100 + year // 400
-    return 365 * year + leaps + (153 * month - 457) // 5 + day - 719469
+    days = 365 * year + leaps + (153 * month - 457) // 5 + day - 719469
+    if len(_midnights) >= _MOST_KEPT:
+        _midnights.clear()
+    _midnights[date] = days * _DAY
+    return days * _DAY
 
 
 def local(stamp: "str | None") -> str:
     """Year to second, in local time; ``-`` of no time."""
+    known = _hours.get(stamp[:13]) if stamp else None
+    if known is not None and stamp is not None:
+        return known + stamp[13:19]
     since = seconds(stamp)
+    if since is None or stamp is None:
+        return "-"
     try:
-        return "-" if since is None else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(since))
+        shown = time.localtime(since)
+        text = time.strftime("%Y-%m-%d %H:%M:%S", shown)
     except (OverflowError, OSError, ValueError):
         return "-"
+    if not shown.tm_gmtoff % 3600:
+        if len(_hours) >= _MOST_KEPT:
+            _hours.clear()
+        _hours[stamp[:13]] = text[:13]
+    return text
 
 
 def ago(stamp: "str | None") -> str:
