@@ -381,7 +381,7 @@ class FloodTest(MonitorTest):
         result = self.run_monitored(program, "--quiet", "--max-records", "1500")
         peak = re.search(r"VmHWM:\s+(\d+) kB", result.stdout.decode())
         assert peak, str(result)
-        self.assertLess(int(peak.group(1)), 40 << 10)
+        self.assertLess(int(peak.group(1)), 24 << 10)
         lost = self.check_counted(result)
         records = self.records()
         self.assertLessEqual(len(records), 1500)

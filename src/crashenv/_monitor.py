@@ -7,12 +7,11 @@ what the terminal sent is not passed on, and what kill(2) sent to us alone is; o
 pipe announces its bytes by a signal too (O_ASYNC, fcntl(2)): one blocking wait.
 """
 
-import fcntl
 import os
 from time import monotonic
 
-from crashenv import _oom, _path, _program
-from crashenv._settings import VARIABLE, replaced
+from crashenv import _oom, _passing, _program
+from crashenv._say import say
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,9 +36,6 @@ _TIMERS = {_signal.SIGALRM, _signal.SIGVTALRM, _signal.SIGPROF}
 _ENDING = {_signal.SIGTERM, _signal.SIGINT, _signal.SIGHUP, _signal.SIGQUIT}
 _STOPS = os.WUNTRACED | os.WCONTINUED
 
-_LEAST_NUMBER = 100  # of the passed descriptor: shells and LISTEN_FDS use the low ones
-_PIPE_SIZE = 1 << 20  # what an unprivileged process may ask for (pipe(7))
-_F_SETPIPE_SZ = 1031  # named in fcntl from 3.10 on
 _CHUNK = 1 << 16
 _CHUNKS = 16  # read before signals are looked at again
 
@@ -56,24 +52,9 @@ def run(options: "Options") -> "NoReturn":
     try:
         monitor = Monitor(options)
     except OSError as error:
-        # Not by say(), which needs a descriptor to import select.
-        os.write(2, os.fsencode("crashenv: cannot start: %s\n" % error))
+        say("cannot start: %s" % error)
         os._exit(_OWN_FAILURE)
     _end_as(monitor.watch())
-
-
-def say(text: str) -> None:
-    """Write a line to stderr, unless nobody reads there."""
-    import select
-
-    poll = select.poll()
-    poll.register(2, select.POLLOUT)
-    line = text.encode("utf-8", "backslashreplace")[:1000]  # below PIPE_BUF: never blocks
-    try:
-        if poll.poll(100):
-            os.write(2, b"crashenv: %s\n" % line)
-    except OSError:
-        pass
 
 
 class Monitor:
@@ -88,26 +69,26 @@ class Monitor:
         self._program_stopped = self._slept = self._more = self._is_urgent = False
         self._oom_kills = _oom.kills()
         self.dispositions = _program.Dispositions()
-        is_captured = options.capture_stderr and _is_open(2)
-        _fill_standard_descriptors()
+        is_captured = options.capture_stderr and _passing.is_open(2)
+        _passing.fill_standard_descriptors()
         if is_captured:
             from crashenv import _tee
 
-            self._tee = _tee.Tee(_let_go)
+            self._tee = _tee.Tee(_passing.let_go)
         prctl(_PR_SET_CHILD_SUBREAPER, 1)
         self._start()
 
     def _start(self) -> None:
-        self._pipe, passed = _open_pipe()
+        self._pipe, passed = _passing.open_pipe()
         stderr = None if self._tee is None else self._tee.stderr
         self._began = monotonic()
         self._program = _program.start(
-            self._options.command, _environment(passed), self.dispositions, stderr=stderr
+            self._options.command, _passing.environment(passed), self.dispositions, stderr=stderr
         )
         os.close(passed)
         if stderr is not None:
             os.close(stderr)
-        _let_go()
+        _passing.let_go()
 
     def watch(self) -> int:
         """Return the program's wait status, after all that it left was read and kept."""
@@ -287,71 +268,6 @@ def is_ending(pid: int) -> bool:
     except OSError:
         return False
     return b"\nCoreDumping:\t1" in status or b"\nState:\tZ" in status
-
-
-def _is_open(fd: int) -> bool:
-    try:
-        os.fstat(fd)
-    except OSError:
-        return False
-    return True
-
-
-def _fill_standard_descriptors() -> None:
-    """Keep our own files from landing on 0, 1 or 2; the program finds them closed as before."""
-    fd = 0
-    while fd <= 2:
-        fd = os.open(os.devnull, os.O_RDWR)
-    os.close(fd)
-
-
-def _open_pipe() -> "tuple[int, int]":
-    """Our end, which raises SIGIO when there is something to read, and the program's."""
-    ours, other = os.pipe()
-    try:
-        fcntl.fcntl(other, _F_SETPIPE_SZ, _PIPE_SIZE)
-    except OSError:
-        pass
-    fcntl.fcntl(ours, fcntl.F_SETOWN, os.getpid())
-    fcntl.fcntl(ours, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
-    try:
-        passed = fcntl.fcntl(other, fcntl.F_DUPFD, _LEAST_NUMBER)
-    except OSError:  # EINVAL: RLIMIT_NOFILE is lower
-        passed = fcntl.fcntl(other, fcntl.F_DUPFD, 3)
-    os.close(other)
-    return ours, passed
-
-
-def _environment(passed: int) -> "dict[str, str]":
-    """Ours, with the crash output and the folder that activates it."""
-    environment = dict(os.environ)
-    status = os.fstat(passed)
-    item = "crashfd=%d:%d:%d" % (passed, status.st_dev, status.st_ino)
-    # An earlier output would cost a warning; what else is set holds.
-    before = replaced(environment.get(VARIABLE, ""), ("crashfd", "crashfile"), item)
-    environment[VARIABLE] = before.lstrip(",")
-    paths = [_path.folder(), environment.get("PYTHONPATH", "")]
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
-    return environment
-
-
-def _let_go() -> None:
-    """Keep no file open that the program may want to see closed, but for stderr."""
-    null = os.open(os.devnull, os.O_RDWR)
-    os.dup2(null, 0, inheritable=False)
-    os.dup2(null, 1, inheritable=False)
-    os.close(null)
-    try:
-        numbers = [int(name) for name in os.listdir("/proc/self/fd")]
-    except OSError:
-        return
-    for fd in numbers:
-        try:
-            # What came through execve(2) has no close-on-exec flag, and ours has (PEP 446).
-            if fd > 2 and os.get_inheritable(fd):
-                os.close(fd)
-        except OSError:  # the one that listdir() used
-            pass
 
 
 def prctl(option: int, argument: int) -> bool:

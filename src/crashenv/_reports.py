@@ -4,8 +4,8 @@ from time import monotonic, time_ns
 
 from crashenv import _death, _record, _store
 from crashenv._encode import to_json
-from crashenv._monitor import say
 from crashenv._on_crash import LONGEST, Hook
+from crashenv._say import say
 from crashenv._stream import Splitter
 from crashenv._wire import timestamp
 
