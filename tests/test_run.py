@@ -13,8 +13,12 @@ import unittest
 from pathlib import Path
 
 from tests.driver import (
+    DEADLINE,
     ROOT,
+    SITECUSTOMIZE,
     MonitorTest,
+    environment,
+    importable,
     monitor,
     monitor_environment,
     run,
@@ -116,6 +120,68 @@ class EndingTest(MonitorTest):
         self.assertEqual(p.returncode, -signal.SIGKILL)
         self.assertRegex(stderr.decode(), r"\Acrashenv: cannot .*\n\Z")
 
+    def test_monitor_that_cannot_start_says_so(self) -> None:
+        def limit() -> None:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (5, 5))
+
+        result = self.run_monitored([SH, "-c", "echo never"], preexec_fn=limit)
+        self.assertEqual((result.status, result.stdout), (125, b""), str(result))
+        self.assertRegex(result.stderr.decode(), r"\Acrashenv: cannot start: .*\n\Z")
+
+    def test_stderr_that_nobody_reads_does_not_hang_it(self) -> None:
+        ours, theirs = os.pipe()
+        os.set_blocking(theirs, False)
+        try:
+            while True:
+                os.write(theirs, b"x" * 4096)
+        except BlockingIOError:
+            os.set_blocking(theirs, True)
+        args = [*monitor(), SH, "-c", "kill -9 $$"]
+        process = subprocess.Popen(args, env=self.env, stderr=theirs)
+        try:
+            self.assertEqual(process.wait(DEADLINE), -signal.SIGKILL)
+        finally:
+            os.close(ours)
+            os.close(theirs)
+
+    def test_modules_of_the_program_are_not_the_monitors(self) -> None:
+        for name in ("fcntl", "resource", "select", "_ctypes", "time"):
+            self.write("app/%s.py" % name, "raise RuntimeError(__name__)\n")
+        path = os.pathsep.join(filter(None, [str(self.folder / "app"), self.env.get("PYTHONPATH")]))
+        for variables, cwd in (({"PYTHONPATH": path}, None), ({}, self.folder / "app")):
+            with self.subTest(cwd):
+                result = self.run_monitored(
+                    [SH, "-c", "kill -9 $$"], "-q", env={**self.env, **variables}, cwd=cwd
+                )
+                self.assertEqual((result.status, result.stderr), (-signal.SIGKILL, b""))
+        self.assertEqual([record["kind"] for record in self.records()], ["death"] * 2)
+
+    def test_settings_of_the_program_are_not_the_monitors(self) -> None:
+        crash = "%s/crash.%%p" % self.folder
+        env = environment(**self.env)  # where the monitor's own interpreter is activated
+        path = filter(None, [env.get("PYTHONPATH"), str(SITECUSTOMIZE), importable()])
+        env.update(PYTHONPATH=":".join(path), PYDEBUG="crashfile=" + crash, PYTHONINSPECT="1")
+        result = self.run_monitored([SH, "-c", "exit 3"], env=env)
+        self.assertEqual((result.status, result.stdout, result.stderr), (3, b"", b""))
+        self.assertEqual(list(self.folder.glob("crash.*")), [])
+
+    def test_working_directory_may_be_gone(self) -> None:
+        script = 'mkdir gone && cd gone && rmdir "$PWD" && exec "$@"'
+        args = [SH, "-c", script, "sh", *monitor(), SH, "-c", "exit 4"]
+        done = subprocess.run(args, env=self.env, cwd=self.folder, capture_output=True)
+        self.assertEqual(done.returncode, 4, done.stderr)
+
+    def test_needs_linux(self) -> None:
+        program = """
+            import sys
+            sys.platform = "darwin"
+            from crashenv.__main__ import main
+            sys.exit(main(["run", "true"]))
+        """
+        result = run(program, env=self.env)
+        self.assertEqual(result.status, 125)
+        self.assertTrue(result.stderr.startswith(b"crashenv run: needs Linux\n"), str(result))
+
 
 class PassingTest(MonitorTest):
     def printed(self, program: str, *options: str, **others: object) -> str:
@@ -150,7 +216,7 @@ class PassingTest(MonitorTest):
         self.check_record("exception", result)
 
     def test_pydebug_keeps_what_it_held(self) -> None:
-        program = "import os; print(os.environ['PYDEBUG'])"
+        program = [SH, "-c", 'echo "$PYDEBUG"']
         for before, kept in (
             ("", ""),
             ("other=1", "other=1,"),
@@ -208,6 +274,7 @@ class PassingTest(MonitorTest):
             with self.subTest(prepare=prepare):
                 without = subprocess.run(program, stdout=subprocess.PIPE, preexec_fn=prepare)
                 result = self.run_monitored(program, preexec_fn=prepare)
+                self.assertEqual(result.status, 0, str(result))
                 self.assertEqual(result.stdout.decode(), without.stdout.decode())
 
     def test_monitor_holds_no_file_of_the_program(self) -> None:
@@ -316,6 +383,8 @@ class SignalTest(MonitorTest):
             os.kill(child, signal.SIGCONT)
             lines = {process.stdout.readline() for _ in range(2)}
             self.assertEqual(lines, {b"%d\n" % n for n in (signal.SIGUSR1, signal.SIGCONT)})
+            process.send_signal(signal.SIGCONT)
+            self.assertEqual(process.stdout.readline(), b"%d\n" % signal.SIGCONT)
 
     @unittest.skipUnless(platform.machine() == "x86_64", "knows system calls by x86-64's numbers")
     def test_idle_monitor_waits_without_a_timeout(self) -> None:

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from resource import struct_rusage
     from typing import Any
+
+    from crashenv._schema import Ending
 else:
     import _signal
 
@@ -32,7 +34,7 @@ _FATAL = b"Fatal Python error: "
 
 def ending(
     status: int, usage: "struct_rusage", run_time: float, oom_kills: "int | None"
-) -> "dict[str, Any]":
+) -> "Ending":
     """The record's ``ending``: times in seconds, ``peak_memory`` in bytes.
 
     ``oom_kills`` is how many processes of the cgroup the OOM killer took meanwhile.
@@ -50,7 +52,7 @@ def ending(
     }
 
 
-def is_crash(ending: "dict[str, Any]", stderr: "bytes | None") -> bool:
+def is_crash(ending: "Ending", stderr: "bytes | None") -> bool:
     """Whether the program died of something that it could not report.
 
     An interpreter that cannot start exits with status 1 (PEP 587), as any program
@@ -61,7 +63,7 @@ def is_crash(ending: "dict[str, Any]", stderr: "bytes | None") -> bool:
     return ending["status"] == 1 and fatal_error(stderr)[0] != b""
 
 
-def is_core_signal(ending: "dict[str, Any]") -> bool:
+def is_core_signal(ending: "Ending") -> bool:
     return ending["signal"] in CORE_SIGNALS
 
 
@@ -78,18 +80,16 @@ def fatal_error(stderr: "bytes | None") -> "tuple[bytes, str]":
     return text[start:], line.decode("utf-8", "backslashreplace")
 
 
-def cause(ending: "dict[str, Any]") -> str:
+def cause(ending: "Ending") -> str:
     """In a few words, for people."""
     if ending["signal"] is None:
-        return "exited with status %d before the program began" % ending["status"]
+        return "exited with status %s before the program began" % ending["status"]
     if ending["signal"] == "SIGKILL" and ending["oom_kills"]:
         return "killed by SIGKILL of the OOM killer"
     return "killed by %s%s" % (ending["signal"], " (core dumped)" if ending["core"] else "")
 
 
-def report(
-    ending: "dict[str, Any]", pid: int, command: "Sequence[str]", dump: bytes, reason: str
-) -> bytes:
+def report(ending: "Ending", pid: int, command: "Sequence[str]", dump: bytes, reason: str) -> bytes:
     """A ``death`` report (see ``_wire``), which ends with the native dump if there is one."""
     body = (
         "%s\nRun time %.3f s, user %.3f s, system %.3f s, peak memory %.1f MiB\n"
@@ -118,10 +118,17 @@ def report(
 
 
 def program(command: "Sequence[str]") -> str:
-    """The script of a Python interpreter, else the command's name."""
-    is_python = os.path.basename(command[0]).startswith(("python", "pypy"))
-    if is_python and len(command) > 1 and not command[1].startswith("-"):
-        return command[1]
+    """The script or module that a Python interpreter is to run, else the command's name."""
+    rest = list(command[1:])
+    if os.path.basename(command[0]).startswith(("python", "pypy")):
+        while rest:
+            argument = rest.pop(0)
+            if argument in ("-m", "-W", "-X") and rest:
+                value = rest.pop(0)
+                if argument == "-m":
+                    return value
+            elif argument == "-c" or not argument.startswith("-"):
+                return argument
     return command[0]
 
 

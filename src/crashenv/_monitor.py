@@ -7,12 +7,11 @@ what the terminal sent is not passed on, and what kill(2) sent to us alone is; o
 pipe announces its bytes by a signal too (O_ASYNC, fcntl(2)): one blocking wait.
 """
 
-import fcntl
 import os
 from time import monotonic
 
-from crashenv import _oom, _path, _program
-from crashenv._settings import VARIABLE, replaced
+from crashenv import _oom, _passing, _program
+from crashenv._say import say
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from resource import struct_rusage
     from signal import struct_siginfo
+    from typing import NoReturn
 
     from crashenv._reports import Reports
     from crashenv._run import Options
@@ -36,9 +36,6 @@ _TIMERS = {_signal.SIGALRM, _signal.SIGVTALRM, _signal.SIGPROF}
 _ENDING = {_signal.SIGTERM, _signal.SIGINT, _signal.SIGHUP, _signal.SIGQUIT}
 _STOPS = os.WUNTRACED | os.WCONTINUED
 
-_LEAST_NUMBER = 100  # of the passed descriptor: shells and LISTEN_FDS use the low ones
-_PIPE_SIZE = 1 << 20  # what an unprivileged process may ask for (pipe(7))
-_F_SETPIPE_SZ = 1031  # named in fcntl from 3.10 on
 _CHUNK = 1 << 16
 _CHUNKS = 16  # read before signals are looked at again
 
@@ -50,28 +47,14 @@ _PR_SET_DUMPABLE = 4
 _PR_SET_CHILD_SUBREAPER = 36
 
 
-def run(options: "Options") -> int:
-    """Run the program to its end. Returns a status only if that is to be exited with."""
+def run(options: "Options") -> "NoReturn":
+    """Run the program, and end as it ends."""
     try:
         monitor = Monitor(options)
     except OSError as error:
         say("cannot start: %s" % error)
-        return _OWN_FAILURE
-    return _end_as(monitor.watch())
-
-
-def say(text: str) -> None:
-    """Write a line to stderr, unless nobody reads there."""
-    import select
-
-    poll = select.poll()
-    poll.register(2, select.POLLOUT)
-    line = text.encode("utf-8", "backslashreplace")[:1000]  # below PIPE_BUF: never blocks
-    try:
-        if poll.poll(1000):
-            os.write(2, b"crashenv: %s\n" % line)
-    except OSError:
-        pass
+        os._exit(_OWN_FAILURE)
+    _end_as(monitor.watch())
 
 
 class Monitor:
@@ -86,26 +69,26 @@ class Monitor:
         self._program_stopped = self._slept = self._more = self._is_urgent = False
         self._oom_kills = _oom.kills()
         self.dispositions = _program.Dispositions()
-        is_captured = options.capture_stderr and _is_open(2)
-        _fill_standard_descriptors()
+        is_captured = options.capture_stderr and _passing.is_open(2)
+        _passing.fill_standard_descriptors()
         if is_captured:
             from crashenv import _tee
 
-            self._tee = _tee.Tee(_let_go)
+            self._tee = _tee.Tee(_passing.let_go)
         prctl(_PR_SET_CHILD_SUBREAPER, 1)
         self._start()
 
     def _start(self) -> None:
-        self._pipe, passed = _open_pipe()
+        self._pipe, passed = _passing.open_pipe()
         stderr = None if self._tee is None else self._tee.stderr
         self._began = monotonic()
         self._program = _program.start(
-            self._options.command, _environment(passed), self.dispositions, stderr=stderr
+            self._options.command, _passing.environment(passed), self.dispositions, stderr=stderr
         )
         os.close(passed)
         if stderr is not None:
             os.close(stderr)
-        _let_go()
+        _passing.let_go()
 
     def watch(self) -> int:
         """Return the program's wait status, after all that it left was read and kept."""
@@ -127,8 +110,9 @@ class Monitor:
         self._read()
         if self._reports is not None:
             self._reports.work()
-            if self._status is None and self._reports.is_quiet():
-                self._reports.flush(is_early=is_ending(self._program))
+            if self._reports.is_quiet():
+                is_early = self._status is None and is_ending(self._program)
+                self._reports.flush(is_early)
 
     def _wait(self, longest: "float | None") -> "struct_siginfo | None":
         timeouts = [] if longest is None else [longest]
@@ -178,7 +162,7 @@ class Monitor:
                 return
             if pid == self._program and self._status is None:
                 self._program_changed(status, usage)
-            elif self._reports is not None and not (os.WIFSTOPPED(status)):
+            elif self._reports is not None and (os.WIFEXITED(status) or os.WIFSIGNALED(status)):
                 self._reports.child_ended(pid, status)
 
     def _program_changed(self, status: int, usage: "struct_rusage") -> None:
@@ -194,11 +178,11 @@ class Monitor:
         By SIGTSTP, which does nothing where no shell could continue us: to an
         orphaned process group and to process 1 (setpgid(2), kill(2)).
         """
-        self._slept = True
         # In this order it is one with the terminal's, which may still be pending.
         os.kill(os.getpid(), _signal.SIGTSTP)
         _signal.pthread_sigmask(_signal.SIG_UNBLOCK, {_signal.SIGTSTP})
         _signal.pthread_sigmask(_signal.SIG_BLOCK, {_signal.SIGTSTP})
+        self._slept = _signal.SIGCONT in _signal.sigpending()
 
     def _read(self) -> None:
         """Take what the pipe holds, for it signals only what comes later."""
@@ -286,71 +270,6 @@ def is_ending(pid: int) -> bool:
     return b"\nCoreDumping:\t1" in status or b"\nState:\tZ" in status
 
 
-def _is_open(fd: int) -> bool:
-    try:
-        os.fstat(fd)
-    except OSError:
-        return False
-    return True
-
-
-def _fill_standard_descriptors() -> None:
-    """Keep our own files from landing on 0, 1 or 2; the program finds them closed as before."""
-    fd = 0
-    while fd <= 2:
-        fd = os.open(os.devnull, os.O_RDWR)
-    os.close(fd)
-
-
-def _open_pipe() -> "tuple[int, int]":
-    """Our end, which raises SIGIO when there is something to read, and the program's."""
-    ours, other = os.pipe()
-    try:
-        fcntl.fcntl(other, _F_SETPIPE_SZ, _PIPE_SIZE)
-    except OSError:
-        pass
-    fcntl.fcntl(ours, fcntl.F_SETOWN, os.getpid())
-    fcntl.fcntl(ours, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
-    try:
-        passed = fcntl.fcntl(other, fcntl.F_DUPFD, _LEAST_NUMBER)
-    except OSError:  # EINVAL: RLIMIT_NOFILE is lower
-        passed = fcntl.fcntl(other, fcntl.F_DUPFD, 3)
-    os.close(other)
-    return ours, passed
-
-
-def _environment(passed: int) -> "dict[str, str]":
-    """Ours, with the crash output and the folder that activates it."""
-    environment = dict(os.environ)
-    status = os.fstat(passed)
-    item = "crashfd=%d:%d:%d" % (passed, status.st_dev, status.st_ino)
-    # An earlier output would cost a warning; what else is set holds.
-    before = replaced(environment.get(VARIABLE, ""), ("crashfd", "crashfile"), item)
-    environment[VARIABLE] = before.lstrip(",")
-    paths = [_path.folder(), environment.get("PYTHONPATH", "")]
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
-    return environment
-
-
-def _let_go() -> None:
-    """Keep no file open that the program may want to see closed, but for stderr."""
-    null = os.open(os.devnull, os.O_RDWR)
-    os.dup2(null, 0, inheritable=False)
-    os.dup2(null, 1, inheritable=False)
-    os.close(null)
-    try:
-        numbers = [int(name) for name in os.listdir("/proc/self/fd")]
-    except OSError:
-        return
-    for fd in numbers:
-        try:
-            # What came through execve(2) has no close-on-exec flag, and ours has (PEP 446).
-            if fd > 2 and os.get_inheritable(fd):
-                os.close(fd)
-        except OSError:  # the one that listdir() used
-            pass
-
-
 def prctl(option: int, argument: int) -> bool:
     """prctl(2); importing ctypes itself would take 2 to 5 ms more."""
     try:
@@ -364,18 +283,21 @@ def prctl(option: int, argument: int) -> bool:
     return result == 0
 
 
-def _end_as(status: int) -> int:
-    """End by the signal that ended the program, or return the status to exit with."""
+def _end_as(status: int) -> "NoReturn":
+    """End by the signal that ended the program, or with its status.
+
+    Without the interpreter's own end, which takes 2 ms, and which PYTHONINSPECT, meant
+    for the program, would turn into a prompt.
+    """
     if os.WIFEXITED(status):
-        return os.WEXITSTATUS(status)
+        os._exit(os.WEXITSTATUS(status))
     number = os.WTERMSIG(status)
-    if os.getpid() != 1:
-        _forbid_core()
-        if number != _signal.SIGKILL:
-            _signal.signal(number, _signal.SIG_DFL)
-        os.kill(os.getpid(), number)
-        _signal.pthread_sigmask(_signal.SIG_UNBLOCK, {number})
-    return 128 + number
+    _forbid_core()
+    if number != _signal.SIGKILL:
+        _signal.signal(number, _signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+    _signal.pthread_sigmask(_signal.SIG_UNBLOCK, {number})
+    os._exit(128 + number)  # of process 1, which its own signals do not end (kill(2))
 
 
 def _forbid_core() -> None:

@@ -4,7 +4,7 @@ import os
 from time import monotonic
 
 from crashenv import _program
-from crashenv._monitor import say
+from crashenv._say import say
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

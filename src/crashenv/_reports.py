@@ -4,19 +4,18 @@ from time import monotonic, time_ns
 
 from crashenv import _death, _record, _store
 from crashenv._encode import to_json
-from crashenv._monitor import say
 from crashenv._on_crash import LONGEST, Hook
+from crashenv._say import say
 from crashenv._stream import Splitter
 from crashenv._wire import timestamp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
 
     from crashenv._program import Dispositions
     from crashenv._run import Options
-    from crashenv._schema import Record
+    from crashenv._schema import Ending, Record
     from crashenv._stream import Frame
 
 _QUIET = 0.5  # seconds without a byte, after which a dump is complete
@@ -98,7 +97,7 @@ class Reports:
 
     # --- when it has ended
 
-    def program_ended(self, ending: "dict[str, Any]", stderr: "bytes | None") -> None:
+    def program_ended(self, ending: "Ending", stderr: "bytes | None") -> None:
         """Keep what it left, and its death if that was a crash."""
         self._is_flushed = True
         frames = self._splitter.flush()
@@ -114,9 +113,7 @@ class Reports:
         self._keep_waiting()
         self._keep(self._death(ending, stderr, dump))
 
-    def _death(
-        self, ending: "dict[str, Any]", stderr: "bytes | None", dump: "Frame | None"
-    ) -> "Record":
+    def _death(self, ending: "Ending", stderr: "bytes | None", dump: "Frame | None") -> "Record":
         text, reason = (dump.raw, "") if dump else _death.fatal_error(stderr)
         raw = _death.report(ending, self._pid, self._options.command, text, reason)
         splitter = Splitter()
@@ -176,7 +173,7 @@ class Reports:
             say("cannot keep a report: %s" % error)
             return ""
 
-    def _add_ending(self, ending: "dict[str, Any]") -> None:
+    def _add_ending(self, ending: "Ending") -> None:
         if self._newest is None:
             return
         path, record = self._newest

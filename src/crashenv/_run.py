@@ -1,6 +1,7 @@
 """``crashenv run``: its options."""
 
 import os
+import sys
 
 from crashenv._options import Command, Option, UsageError
 
@@ -29,15 +30,35 @@ class Options:
 
 
 def main(arguments: "Sequence[str]") -> int:
-    """Return the status to exit with; a signal that ended the program ends this too."""
+    """Returns only if there is no program, and so no ending to share."""
     return _COMMAND.main(arguments, _run)
 
 
 def _run(values: "Values") -> int:
     options = Options(values)
+    if sys.platform != "linux":
+        raise UsageError("needs Linux")
+    _leave_to_the_program()
     from crashenv import _monitor
 
-    return _monitor.run(options)
+    _monitor.run(options)
+
+
+def _leave_to_the_program() -> None:
+    """Take back what PYTHONPATH, PYDEBUG and "python -m" did here, meant for the program.
+
+    A module of the program may have the name of one of the standard library's.
+    """
+    given = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    try:
+        not_ours = {os.path.abspath(path) for path in ("", *given)}
+        sys.path[:] = [path for path in sys.path if os.path.abspath(path) not in not_ours]
+    except FileNotFoundError:  # the working directory was removed
+        pass
+    output = sys.modules.get("crashenv._output")
+    if output is not None:
+        output.at_exit()
+        output.replace(None)
 
 
 def _folder(value: str) -> str:

@@ -4,7 +4,7 @@ Only for type checkers: nothing imports this at run time. A reader skips keys th
 it does not know; a key that is gone or means something else makes schema 2.
 """
 
-from typing import Any, Optional, TypedDict
+from typing import Optional, TypedDict
 
 
 class StackFrame(TypedDict):
@@ -71,6 +71,23 @@ class Dump(TypedDict):
     extension_modules: list[str]
 
 
+class Ending(TypedDict):
+    """How the monitor's program ended. Times are in seconds, ``peak_memory`` in bytes.
+
+    ``peak_memory`` is never below the monitor's own, from which the program was forked.
+    ``oom_kills`` are the processes of the cgroup that the OOM killer took meanwhile.
+    """
+
+    status: Optional[int]
+    signal: Optional[str]
+    core: bool
+    run_time: float
+    user_time: float
+    system_time: float
+    peak_memory: int
+    oom_kills: Optional[int]
+
+
 class Record(TypedDict, total=False):
     schema: int
     id: str
@@ -93,6 +110,6 @@ class Record(TypedDict, total=False):
     text: str
     # only from a monitor
     command: list[str]
-    ending: dict[str, Any]
+    ending: Ending
     stderr: str
     lost: int

@@ -15,6 +15,7 @@ _MOST_BYTES = 64 << 20
 
 _SUFFIX = ".json"
 _UNFINISHED = ".unfinished"
+_MOST_UNASKED = 50  # records of others, or of one's own, between two looks at all sizes
 _ABANDONED = 3600  # seconds, after which nobody finishes an unfinished file
 
 
@@ -53,6 +54,7 @@ class Store:
         self._folder = folder
         self._most_records = most_records or _MOST_RECORDS
         self._most_bytes = most_bytes or _MOST_BYTES
+        self._room = self._unasked = 0  # so that the first record asks
 
     def add(self, identifier: str, content: bytes) -> str:
         """Write a record, which is JSON, and return its path. Raises OSError."""
@@ -61,7 +63,7 @@ class Store:
         now = "".join(c for c in timestamp(time_ns()) if c not in "-:")
         path = os.path.join(self._folder, "%s-%s%s" % (now, identifier, _SUFFIX))
         self._write(path, content)
-        self._prune(path)
+        self._prune(path, len(content))
         return path
 
     def replace(self, path: str, content: bytes) -> None:
@@ -87,32 +89,58 @@ class Store:
             _remove(unfinished)
             raise
 
-    def _prune(self, newest: str) -> None:
-        """Remove the oldest that are too many or too much, but not the ``newest``."""
-        sizes: list[tuple[str, int]] = []
-        with os.scandir(self._folder) as entries:
-            for entry in entries:
-                try:
-                    if _is_record(entry.name):
-                        sizes.append((entry.path, entry.stat(follow_symlinks=False).st_size))
-                    elif entry.name.endswith(_UNFINISHED):
-                        _remove_abandoned(entry)
-                except OSError:  # pruned by another monitor
-                    continue
-        sizes.sort()
-        excess = len(sizes) - self._most_records
-        total = sum(size for _, size in sizes)
-        for position, (path, size) in enumerate(sizes):
-            if position >= excess and total <= self._most_bytes:
+    def _prune(self, newest: str, size: int) -> None:
+        """Remove the oldest that are too many or too much, but not the ``newest``.
+
+        To ask for a thousand sizes takes milliseconds, so that is done only when what
+        was added since may be too much.
+        """
+        self._room -= size
+        self._unasked -= 1
+        names = os.listdir(self._folder)
+        is_due = self._room < 0 or self._unasked < 0
+        if not is_due and len(names) <= self._most_records:
+            return
+        records = sorted(name for name in names if _is_record(name))
+        excess = len(records) - self._most_records
+        for name in records[: max(0, excess)]:
+            self._remove_record(name, newest)
+        if is_due:
+            self._prune_by_size(records[max(0, excess) :], newest)
+            for name in names:
+                if name.endswith(_UNFINISHED):
+                    _remove_abandoned(os.path.join(self._folder, name))
+
+    def _prune_by_size(self, records: "list[str]", newest: str) -> None:
+        sizes = [_size(os.path.join(self._folder, name)) for name in records]
+        total = sum(sizes)
+        for name, size in zip(records, sizes):
+            if total <= self._most_bytes:
                 break
-            if path != newest:
-                _remove(path)
-                total -= size
+            self._remove_record(name, newest)
+            total -= size
+        self._room = self._most_bytes - total
+        self._unasked = _MOST_UNASKED
+
+    def _remove_record(self, name: str, newest: str) -> None:
+        path = os.path.join(self._folder, name)
+        if path != newest:
+            _remove(path)
 
 
-def _remove_abandoned(entry: "os.DirEntry[str]") -> None:
-    if time() - entry.stat(follow_symlinks=False).st_mtime > _ABANDONED:
-        _remove(entry.path)
+def _size(path: str) -> int:
+    try:
+        return os.stat(path, follow_symlinks=False).st_size
+    except OSError:  # pruned by another monitor
+        return 0
+
+
+def _remove_abandoned(path: str) -> None:
+    try:
+        if time() - os.stat(path, follow_symlinks=False).st_mtime > _ABANDONED:
+            _remove(path)
+    except OSError:
+        pass
 
 
 def _remove(path: str) -> None:
