@@ -14,7 +14,6 @@ import argparse
 import importlib.util
 import random
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -223,7 +222,7 @@ def missing(made: Stream, frames: Sequence[Frame]) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--cases", type=int, default=CASES, metavar="N")
-    parser.add_argument("--seed", type=int, default=int(time.time()), metavar="N")
+    parser.add_argument("--seed", type=int, default=1, metavar="N")
     options = parser.parse_args(arguments)
     failed = 0
     for seed in range(options.seed, options.seed + options.cases):

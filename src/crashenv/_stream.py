@@ -9,7 +9,8 @@ header may stand anywhere in what it announced, in the middle of a line too.
 By chance, what a cut report announces may end after a newline in the middle of a
 later one. That is believed if what follows is no header, no dump and not the end,
 and if a header inside is that of a report which reaches beyond, over no other
-header, and ends as a report does; or if a line of a stack follows.
+header, and that looks like a report in two of these: where it begins, where the
+first one is to end, where it ends itself. Or if a line of a stack follows.
 
 A *dump* is what ``faulthandler`` wrote outside any report. All else is skipped and
 counted. The time is linear in the bytes, the memory bounded by two of the largest
@@ -229,8 +230,11 @@ class Splitter:
         inner = buffer.rfind(_START, body, end)
         if inner < 0 or self._is_boundary(start, end):
             return True
-        if buffer.startswith(_FRAME_LINE, end):
+        following = bytes(buffer[end : end + len(_FRAME_LINE)])
+        if following == _FRAME_LINE:
             return False
+        if _FRAME_LINE.startswith(following) and not self._last_chance:
+            self._need(start)
         for _ in range(_MOST_INNER):
             if self._reaches_beyond(start, inner, end):
                 self._certain = inner
@@ -254,10 +258,10 @@ class Splitter:
             return False
         if self._buffer[inner_end - 1] != _NEWLINE:
             return False
-        is_plausible = body == end or self._buffer.startswith(_BODY_STARTS, body)
-        if self._is_boundary(start, inner_end):
-            return is_plausible or self._buffer[end] != _NEWLINE
-        return is_plausible and self._is_in_body(end, inner_end)
+        begins_well = body == end or self._buffer.startswith(_BODY_STARTS, body, inner_end)
+        goes_on_well = self._is_in_body(end, inner_end)
+        ends_well = self._is_boundary(start, inner_end)
+        return begins_well + goes_on_well + ends_well >= 2
 
     def _is_boundary(self, start: int, position: int) -> bool:
         """Whether a header or a dump begins at ``position``, or the stream ends."""
@@ -392,7 +396,10 @@ class Splitter:
             self._was_cut = (
                 end <= len(self._buffer)
                 and self._buffer[end - 1] == _NEWLINE
-                and (self._buffer.startswith(_BODY_STARTS, body) or self._is_boundary(start, end))
+                and (
+                    self._buffer.startswith(_BODY_STARTS, body, end)
+                    or self._is_boundary(start, end)
+                )
                 and self._buffer.find(b"\n" + _START, body - 1, end) < 0
             )
         if body >= 0 and self._was_cut:
@@ -521,6 +528,8 @@ class _Dump:
         if self.size and not line.startswith(_IN_DUMP):
             return False
         if line.startswith(_STACKS):
+            if _STACK_MARK not in line:
+                return False
             # faulthandler shows each thread once, and one of them as the current one
             words = line.split(b" ", 3)
             shown = {b"" if words[0] == b"Stack" else words[-2]}
