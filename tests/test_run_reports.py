@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import re
@@ -10,7 +11,7 @@ import signal
 import subprocess
 import sys
 import unittest
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -161,13 +162,9 @@ class ReportTest(MonitorTest):
         self.assertEqual(list(self.store.iterdir()), [])
 
     def test_orphan_that_keeps_the_pipe_is_not_waited_for(self) -> None:
-        release, held = os.pipe()
-        os.set_inheritable(release, True)
-        script = "( read x <&%d ) >/dev/null 2>&1 & exit 4" % release
-        result = self.run_monitored([SH, "-c", script], pass_fds=[release])
-        self.assertEqual(result.status, 4)
-        os.close(held)
-        os.close(release)
+        with orphan_script(self.folder) as orphan:
+            result = self.run_monitored([SH, "-c", orphan % "" + " >/dev/null 2>&1 & exit 4"])
+            self.assertEqual(result.status, 4)
 
     def test_orphans_report_is_kept(self) -> None:
         """It comes after the program's end; with a grace that no busy machine exceeds."""
@@ -295,13 +292,9 @@ class DeathTest(MonitorTest):
         self.assertEqual(record["summary"], "killed by SIGKILL of the OOM killer")
 
     def test_stored_although_an_orphan_holds_the_pipe(self) -> None:
-        release, held = os.pipe()
-        os.set_inheritable(release, True)
-        script = "( read x <&%d ) >/dev/null 2>&1 & kill -9 $$" % release
-        result = self.run_monitored([SH, "-c", script], pass_fds=[release])
-        self.check_record("death", result)
-        os.close(held)
-        os.close(release)
+        with orphan_script(self.folder) as orphan:
+            script = orphan % "" + " >/dev/null 2>&1 & kill -9 $$"
+            self.check_record("death", self.run_monitored([SH, "-c", script]))
 
 
 class CaptureTest(MonitorTest):
@@ -319,17 +312,14 @@ class CaptureTest(MonitorTest):
         self.assertEqual(record["stderr"].encode(), result.stderr[-(1 << 16) :])
 
     def test_what_runs_on_keeps_its_stderr(self) -> None:
-        release, held = os.pipe()
-        os.set_inheritable(release, True)
-        script = "( read x <&%d; echo late >&2 ) & echo early >&2" % release
-        with self.started_monitored(
-            [SH, "-c", script], "--capture-stderr", pass_fds=[release]
-        ) as p:
-            assert p.stderr
-            self.assertEqual(p.wait(), 0)
-            os.close(held)
-            self.assertEqual(p.stderr.read(), b"early\nlate\n")
-        os.close(release)
+        with orphan_script(self.folder) as orphan:
+            script = orphan % "; echo late >&2" + " & echo early >&2"
+            with self.started_monitored([SH, "-c", script], "--capture-stderr") as process:
+                assert process.stderr
+                self.assertEqual(process.wait(), 0)
+                self.assertEqual(process.stderr.readline(), b"early\n")
+                os.close(os.open(self.folder / "fifo", os.O_WRONLY))
+                self.assertEqual(process.stderr.read(), b"late\n")
 
     def test_reader_that_goes_away_is_noticed(self) -> None:
         """The program gets the SIGPIPE that it would get without."""
@@ -399,6 +389,17 @@ class FloodTest(MonitorTest):
         self.assertEqual(int(skipped.group(1)), 4_000_000)
         self.assertGreater(int(lost.group(1)), 10_000)
         return int(lost.group(1))
+
+
+@contextlib.contextmanager
+def orphan_script(folder: Path) -> Iterator[str]:
+    """A shell's command that waits until ``fifo`` is opened for writing, at the latest now."""
+    os.mkfifo(folder / "fifo")
+    try:
+        yield "( read x <%s/fifo%%s )" % folder
+    finally:
+        with contextlib.suppress(OSError):  # ENXIO: nobody waits
+            os.close(os.open(folder / "fifo", os.O_WRONLY | os.O_NONBLOCK))
 
 
 class WordsTest(unittest.TestCase):

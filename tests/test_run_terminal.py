@@ -225,13 +225,11 @@ class SessionLeaderTest(MonitorTest):
         path = self.folder / "got"
         program = """
             import os, signal, sys
-            def got(number, frame):
-                with open(sys.argv[1], "a") as file:
-                    print(number, file=file)
-            signal.signal(signal.SIGHUP, got)
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
             os.write(1, b"<ready>")
-            while not os.path.exists(sys.argv[1]):
-                signal.pause()
+            number = signal.sigwait({signal.SIGHUP})
+            with open(sys.argv[1], "w") as file:
+                print(number, file=file)
         """
         script = self.write("program.py", program)
         terminal = Terminal([*monitor(), *command([script, str(path)])], self.env, self.folder)

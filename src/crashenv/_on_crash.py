@@ -86,7 +86,8 @@ class Hook:
     def give_up(self) -> None:
         """Nobody waits any longer."""
         self._lost += len(self._waiting)
-        self._waiting.clear()
+        while self._waiting:
+            os.close(self._waiting.pop()[0])
         if self._pid:
             self._fail("was still running")
             self._kill()
