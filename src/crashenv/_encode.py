@@ -15,25 +15,39 @@ if TYPE_CHECKING:
     from typing import Any
 
 _WORDS = {None: "null", True: "true", False: "false"}
+_MOST_KEPT = 1000
+_kept_keys: "dict[str, str]" = {}
 
 
 def to_json(value: "Any") -> str:
     """For None, bool, int, str, list, tuple and dict with str keys; float as repr() shows it."""
-    if isinstance(value, str):
+    kind = type(value)
+    if kind is str:
         return _quote(value)
-    if value is None or value is True or value is False:
+    if kind is Place:
+        # Programs crash in the same places again and again.
+        value.json = value.json or _object(value)
+        text: str = value.json
+        return text
+    if value is None or kind is bool:
         return _WORDS[value]
-    if isinstance(value, (int, float)):
-        return repr(value)
+    if isinstance(value, dict):
+        return _object(value)
     if isinstance(value, (list, tuple)):
-        return "[" + ",".join(map(to_json, value)) + "]"
-    if type(value) is Place:
-        if not value.json:
-            value.json = _object(value)
-        return value.json
-    return _object(value)
+        return "[" + ",".join([to_json(item) for item in value]) + "]" if value else "[]"
+    return repr(value)
 
 
 def _object(value: "dict[str, Any]") -> str:
-    pairs = [_quote(key) + ":" + to_json(item) for key, item in value.items()]
+    pairs = []
+    for key, item in value.items():
+        begin = _kept_keys.get(key) or _key(key)
+        pairs.append(begin + (_quote(item) if type(item) is str else to_json(item)))
     return "{" + ",".join(pairs) + "}"
+
+
+def _key(key: str) -> str:
+    begin = _quote(key) + ":"
+    if len(_kept_keys) < _MOST_KEPT:
+        _kept_keys[key] = begin
+    return begin

@@ -79,7 +79,6 @@ def _frames(path: str, splitter: Splitter, follow: bool) -> "Iterator[list[Frame
 
 def _print(frames: "list[Frame]") -> None:
     """Past the buffer of sys.stdout: whoever reads gets each record at once."""
-    for frame in frames:
-        line = to_json(record(frame)).encode("ascii") + b"\n"
-        while line:
-            line = line[os.write(1, line) :]
+    lines = "".join([to_json(record(frame)) + "\n" for frame in frames]).encode("ascii")
+    while lines:
+        lines = lines[os.write(1, lines) :]

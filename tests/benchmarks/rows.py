@@ -26,6 +26,7 @@ from tests.benchmarks.measure import (
     printed,
 )
 from tests.benchmarks.monitor import MonitorBenchmarks
+from tests.benchmarks.reading import ReadingBenchmarks
 from tests.benchmarks.table import Row, Series, ratio_row
 
 ON = {"PYDEBUG": "crashfd=%d" % CRASH_FD}
@@ -63,6 +64,12 @@ class Benchmarks:
             yield self._steady_row(name, source)
         yield self._memory_row()
         yield from self._monitor().rows()
+        yield from self._reading().rows()
+
+    def _reading(self) -> ReadingBenchmarks:
+        return ReadingBenchmarks(
+            self._folder, self._stage, self._installed, self._variables, self._rounds
+        )
 
     def _monitor(self) -> MonitorBenchmarks:
         return MonitorBenchmarks(
