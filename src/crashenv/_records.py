@@ -1,10 +1,9 @@
 """The records to be listed and shown: those of a store, or those that files hold."""
 
-import itertools
 import os
 import sys
 
-from crashenv import _follow, _store
+from crashenv import _store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -170,21 +169,24 @@ def _checked(value: "Any", problems: Problems) -> "Optional[Row]":
 
 
 _NULL = type(None)
-_TYPES = {
-    **dict.fromkeys(("id", "kind", "fingerprint", "summary"), (str,)),
-    **dict.fromkeys(("time", "program", "where", "thread", "python", "damage"), (str, _NULL)),
-    "pid": (int, _NULL),
-}
 
 
 def _has_types(value: "dict[str, Any]") -> bool:
+    """What is listed; the rest is shown as it is."""
     try:
-        for key, types in _TYPES.items():
-            if type(value[key]) not in types:
-                return False
+        return (
+            type(value["id"])
+            is type(value["kind"])
+            is type(value["fingerprint"])
+            is type(value["summary"])
+            is str
+            and type(value["time"]) in (str, _NULL)
+            and type(value["program"]) in (str, _NULL)
+            and type(value["where"]) in (str, _NULL)
+            and type(value["pid"]) in (int, _NULL)
+        )
     except KeyError:
         return False
-    return True
 
 
 # --- files
@@ -192,6 +194,8 @@ def _has_types(value: "dict[str, Any]") -> bool:
 
 def _of_file(path: str, problems: Problems) -> "Iterator[Row]":
     """The records in a crash output, in a log, or in what ``parse`` or a store wrote."""
+    from crashenv import _follow
+
     try:
         fd = _follow.open_file(path)
         try:
@@ -214,9 +218,11 @@ def _of_chunks(chunks: "Iterator[bytes]", problems: Problems) -> "Iterator[Row]"
                 yield row
         return
     splitter = Splitter()
-    for chunk in itertools.chain([first], chunks):
+    chunk: bytes | None = first
+    while chunk:
         for frame in splitter.feed(chunk):
             yield dict(record(frame))
+        chunk = next(chunks, None)
     for frame in splitter.close():
         yield dict(record(frame))
 
@@ -225,7 +231,8 @@ def _lines(first: bytes, chunks: "Iterator[bytes]") -> "Iterator[bytes]":
     """Lines that are neither empty nor longer than any record."""
     pieces: list[bytes] = []
     size = 0
-    for chunk in itertools.chain([first], chunks):
+    chunk: bytes | None = first
+    while chunk:
         *ends, begin = chunk.split(b"\n")
         for end in ends:
             size += len(end)
@@ -235,5 +242,6 @@ def _lines(first: bytes, chunks: "Iterator[bytes]") -> "Iterator[bytes]":
         size += len(begin)
         if size <= _LONGEST_LINE:
             pieces.append(begin)
+        chunk = next(chunks, None)
     if 0 < size <= _LONGEST_LINE:
         yield b"".join(pieces)
