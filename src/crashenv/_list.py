@@ -164,13 +164,12 @@ def _print(rows: "list[Row]", grouped: bool) -> None:
     table = [head, *[_cells(row, grouped) for row in rows]]
     widths = [max(map(len, column)) for column in list(zip(*table))[:-1]]
     numbers = [name in ("PID", "SEEN") for name in head]
-    layout = "  ".join(
-        "%%%s%ds" % ("" if number else "-", size) for number, size in zip(numbers, widths)
-    )
-    lines = [(layout + "  %s") % cells for cells in table]
-    columns = width()
-    if columns is not None:
-        lines = [s if len(s) <= columns else s[: columns - 1] + "…" for s in lines]
+    columns = ["%%%s%ds" % ("" if number else "-", size) for number, size in zip(numbers, widths)]
+    layout = "  ".join([*columns, "%s"])
+    lines = [layout % cells for cells in table]
+    most = width()
+    if most is not None:
+        lines = [line if len(line) <= most else line[: most - 1] + "…" for line in lines]
     lines[0] = Style(sys.stdout).strong(lines[0])
     write("\n".join(lines) + "\n")
 

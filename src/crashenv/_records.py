@@ -112,28 +112,34 @@ def _scan(text: str) -> "Optional[Row]":
     """
     if not text.startswith(_FRONT_START):
         return None
+    escaped = "\\" in text
+    if escaped:
+        text = text.replace("\\\\", "\0").replace('\\"', "\1")
+    # Now every other part stands between quotation marks.
+    parts = text.split('"')
     row: Row = {}
+    position, last = 1, len(parts) - 1
     try:
-        # What stands between quotation marks: every other part, but for escaped ones.
-        parts = text.replace("\\\\", "\0").replace('\\"', "\1").split('"')
-        position, last = 1, len(parts) - 1
         while position < last:
-            key, between = parts[position], parts[position + 1]
+            between = parts[position + 1]
             if between == ":":
-                value = parts[position + 2]
-                row[key] = value if value.isprintable() and "\\" not in value else _unescaped(value)
+                row[parts[position]] = parts[position + 2]
                 position += 4
             else:
                 word = between[1:-1]
-                row[key] = None if word == "null" else int(word)
+                row[parts[position]] = None if word == "null" else int(word)
                 position += 2
+        if escaped:
+            row = {key: _unescaped(row[key]) for key in row}
     except (ValueError, IndexError):
         return None
-    return row if row["schema"] == SCHEMA and _has_types(row) else None
+    return row if _has_types(row) else None
 
 
-def _unescaped(value: str) -> str:
+def _unescaped(value: "Any") -> "Any":
     """JSON's escapes are Python's, but for characters in two parts. May raise ValueError."""
+    if not isinstance(value, str) or (value.isprintable() and "\\" not in value):
+        return value
     escaped = value.replace("\0", "\\\\").replace("\1", '\\"').encode("ascii")
     text = escaped.decode("unicode_escape")
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
