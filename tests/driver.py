@@ -425,6 +425,29 @@ class MonitorTest(ProgramTest):
         return records[0]
 
 
+class CommandTest(MonitorTest):
+    """A test case that runs the other commands, on that store or on files."""
+
+    def crashenv(self, *arguments: str, **others: Any) -> Result:
+        others.setdefault("env", self.env)
+        return run(["-m", "crashenv", *arguments], **others)
+
+    def check_output(self, *arguments: str, status: int = 0, **others: Any) -> str:
+        """What it printed; nothing on stderr."""
+        result = self.crashenv(*arguments, **others)
+        self.assertEqual((result.status, result.stderr), (status, b""), str(result))
+        return result.stdout.decode()
+
+    def check_complaint(self, *arguments: str, status: int, **others: Any) -> str:
+        """The first line on stderr; no traceback, and nothing printed."""
+        result = self.crashenv(*arguments, **others)
+        self.assertEqual((result.status, result.stdout), (status, b""), str(result))
+        first, _, rest = result.stderr.decode().partition("\n")
+        self.assertTrue(first.startswith("crashenv %s: " % arguments[0]), str(result))
+        self.assertNotIn("Traceback", rest, str(result))
+        return first
+
+
 def _any_command(program: str | Sequence[str]) -> list[str]:
     return command(program) if isinstance(program, str) else list(program)
 
