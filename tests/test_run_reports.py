@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import platform
 import re
 import resource
 import signal
@@ -56,6 +57,13 @@ class ReportTest(MonitorTest):
                     self.assertEqual(last, "ValueError: boom")
                 else:
                     self.assertEqual(last, told + self.records()[-1]["id"][:8])
+
+    def test_line_leads_to_the_record(self) -> None:
+        result = self.run_monitored("raise ValueError('boom')", "--store", str(self.store))
+        told = result.stderr.decode().splitlines()[-1].partition("; crashenv ")[2]
+        shown = run(["-m", "crashenv", *told.split(" ")], env=self.env)
+        self.assertEqual(shown.status, 0, str(shown))
+        self.assertIn(b"ValueError: boom", shown.stdout)
 
     def test_line_cannot_steer_the_terminal(self) -> None:
         result = self.run_monitored("raise ValueError('\\x1b[31m\\x07' + 'x' * 5000)")
@@ -123,6 +131,7 @@ class ReportTest(MonitorTest):
             (record,) = wait_until(self.records, "the record")
             self.assertEqual(record["kind"], "dump")
             self.assertEqual(record["dump"]["signal"], "SIGABRT")
+            self.assertEqual(record["program"], "-c")
             self.assertIsNotNone(record["time"])
             process.communicate()
         self.assertEqual(len(self.records()), 1)
@@ -257,6 +266,20 @@ class DeathTest(MonitorTest):
         self.assertEqual(record["summary"], "killed by SIGABRT: out of luck")
         self.assertIn("Fatal Python error: out of luck\n", record["stderr"])
         self.assertEqual(record["where"], "<string>:1 in <module>")
+
+    @unittest.skipUnless(platform.libc_ver()[0] == "glibc", "knows glibc's words")
+    def test_last_words_of_the_c_library(self) -> None:
+        program = """
+            import ctypes
+            libc = ctypes.CDLL(None)
+            libc.malloc.restype = ctypes.c_void_p
+            place = ctypes.c_void_p(libc.malloc(100))
+            libc.free(place)
+            libc.free(place)
+        """
+        record = self.check_death(program, "SIGABRT", "--capture-stderr")
+        self.assertIn("double free", record["stderr"])
+        self.assertEqual(record["dump"]["signal"], "SIGABRT")
 
     def test_fatal_error_without(self) -> None:
         record = self.check_death(FATAL_ERROR, "SIGABRT")

@@ -229,7 +229,7 @@ class SessionLeaderTest(MonitorTest):
             os.write(1, b"<ready>")
             number = signal.sigwait({signal.SIGHUP})
             with open(sys.argv[1], "w") as file:
-                print(number, file=file)
+                print(int(number), file=file)
         """
         script = self.write("program.py", program)
         terminal = Terminal([*monitor(), *command([script, str(path)])], self.env, self.folder)

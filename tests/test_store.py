@@ -145,6 +145,11 @@ class StoreTest(ProgramTest):
 
 
 class DefaultFolderTest(MonitorTest):
+    def test_of_nobody_is_not_in_the_working_directory(self) -> None:
+        with mock.patch.dict(os.environ, {"XDG_STATE_HOME": ""}):
+            with mock.patch("os.path.expanduser", lambda path: path):
+                self.assertEqual(_store.default_folder(), "/.local/state/crashenv")
+
     def test_follows_the_specification(self) -> None:
         for state in (str(self.folder / "state"), "", "relative"):
             with self.subTest(state), tempfile.TemporaryDirectory() as home:

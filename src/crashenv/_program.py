@@ -52,11 +52,13 @@ def start(
     """
     pid = os.fork()
     if pid:
+        if is_apart:
+            _lead_a_group(pid)
         return pid
     status = NOT_EXECUTABLE
     try:
         if is_apart:
-            os.setpgid(0, 0)
+            _lead_a_group(0)
         for source, number in ((stdin, 0), (stdout, 1), (stderr, 2)):
             if source is not None:
                 os.dup2(source, number)
@@ -69,6 +71,14 @@ def start(
             os.write(2, os.fsencode("crashenv: %s: %s\n" % (command[0], error.strerror)))
     finally:
         os._exit(status)
+
+
+def _lead_a_group(pid: int) -> None:
+    """In the parent and in the child, for either may be the first to need the group."""
+    try:
+        os.setpgid(pid, pid)
+    except OSError:  # EACCES: the child has executed already; ESRCH: it has ended
+        pass
 
 
 def _execute(command: "list[str]", environment: "Mapping[str, str]") -> None:

@@ -147,6 +147,8 @@ class Reports:
     def _keep(self, record: "Record") -> None:
         record["time"] = record["time"] or timestamp(time_ns())
         record["command"] = self._options.command
+        if record["program"] is None:  # of a dump, which has no header
+            record["program"] = _death.program(self._options.command)
         if self._lost != self._lost_before:
             record["lost"] = self._lost - self._lost_before
             self._lost_before = self._lost

@@ -22,11 +22,13 @@ _ABANDONED = 3600  # seconds, after which nobody finishes an unfinished file
 def default_folder() -> str:
     """``$XDG_STATE_HOME/crashenv`` (XDG Base Directory Specification 0.8).
 
-    A relative value is invalid there, and so ignored.
+    A relative value is invalid there, and so ignored. A user whom nobody knows, as in
+    some containers, has its home in the root.
     """
     state = os.environ.get("XDG_STATE_HOME", "")
     if not os.path.isabs(state):
-        state = os.path.join(os.path.expanduser("~"), ".local", "state")
+        home = os.path.expanduser("~")
+        state = os.path.join(home if os.path.isabs(home) else "/", ".local", "state")
     return os.path.join(state, "crashenv")
 
 
@@ -63,7 +65,7 @@ class Store:
         now = "".join(c for c in timestamp(time_ns()) if c not in "-:")
         path = os.path.join(self._folder, "%s-%s%s" % (now, identifier, _SUFFIX))
         self._write(path, content)
-        self._prune(path, len(content))
+        self._prune(len(content))
         return path
 
     def replace(self, path: str, content: bytes) -> None:
@@ -89,43 +91,38 @@ class Store:
             _remove(unfinished)
             raise
 
-    def _prune(self, newest: str, size: int) -> None:
-        """Remove the oldest that are too many or too much, but not the ``newest``.
+    def _prune(self, added: int) -> None:
+        """Remove the oldest that are too many or, but for the newest, too much.
 
-        To ask for a thousand sizes takes milliseconds, so that is done only when what
-        was added since may be too much.
+        To ask for a thousand sizes takes milliseconds, so that is done only when the
+        ``added`` bytes may be too much.
         """
-        self._room -= size
+        self._room -= added
         self._unasked -= 1
         names = os.listdir(self._folder)
         is_due = self._room < 0 or self._unasked < 0
         if not is_due and len(names) <= self._most_records:
             return
         records = sorted(name for name in names if _is_record(name))
-        excess = len(records) - self._most_records
-        for name in records[: max(0, excess)]:
-            self._remove_record(name, newest)
+        excess = max(0, len(records) - self._most_records)
+        for name in records[:excess]:
+            _remove(os.path.join(self._folder, name))
         if is_due:
-            self._prune_by_size(records[max(0, excess) :], newest)
+            self._prune_by_size(records[excess:])
             for name in names:
                 if name.endswith(_UNFINISHED):
                     _remove_abandoned(os.path.join(self._folder, name))
 
-    def _prune_by_size(self, records: "list[str]", newest: str) -> None:
+    def _prune_by_size(self, records: "list[str]") -> None:
         sizes = [_size(os.path.join(self._folder, name)) for name in records]
         total = sum(sizes)
-        for name, size in zip(records, sizes):
+        for name, size in zip(records[:-1], sizes):
             if total <= self._most_bytes:
                 break
-            self._remove_record(name, newest)
+            _remove(os.path.join(self._folder, name))
             total -= size
         self._room = self._most_bytes - total
         self._unasked = _MOST_UNASKED
-
-    def _remove_record(self, name: str, newest: str) -> None:
-        path = os.path.join(self._folder, name)
-        if path != newest:
-            _remove(path)
 
 
 def _size(path: str) -> int:
