@@ -15,6 +15,7 @@ import ctypes
 import dataclasses
 import fcntl
 import importlib.util
+import json
 import os
 import pty
 import re
@@ -42,7 +43,7 @@ INSTALLED = importlib.util.find_spec("crashenv") is not None
 OUTPUTS = ("pipe", "file", "socket", "fifo", "pty")
 
 # Programs here die of signals: no core files in the checkout.
-resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
 
 Program = Union[str, Sequence[str]]
 
@@ -375,6 +376,80 @@ def obey_permissions() -> Callable[[], None]:
     except subprocess.SubprocessError:
         raise unittest.SkipTest("needs CAP_SETPCAP to take root's rights away") from None
     return drop
+
+
+# --- the monitor
+
+
+def monitor(*options: str) -> list[str]:
+    """The command that runs what follows it under the monitor."""
+    return [sys.executable, "-m", "crashenv", "run", *options, "--"]
+
+
+def monitor_environment(**changes: str) -> dict[str, str]:
+    """With a crashenv to import, but none that is active unless the monitor activates it."""
+    ours = environment(**{"PYTHONPATH": importable(), **changes})
+    return {name: value for name, value in ours.items() if (name, value) != ("PYTHONPATH", "")}
+
+
+class MonitorTest(ProgramTest):
+    """A test case that runs programs under the monitor, with a store in the test's folder."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.store = self.folder / "state" / "crashenv"
+        self.env = monitor_environment(XDG_STATE_HOME=str(self.folder / "state"))
+
+    def run_monitored(self, program: str | Sequence[str], *options: str, **others: Any) -> Result:
+        """``program`` is a source text, or any command."""
+        others.setdefault("env", self.env)
+        args = monitor(*options) + _any_command(program)
+        return run(args[1:], **others)
+
+    @contextlib.contextmanager
+    def started_monitored(
+        self, program: str | Sequence[str], *options: str, **others: Any
+    ) -> Iterator[subprocess.Popen[bytes]]:
+        others.setdefault("env", self.env)
+        with started((monitor(*options) + _any_command(program))[1:], **others) as process:
+            yield process
+
+    def records(self) -> list[dict[str, Any]]:
+        """What the store holds, the oldest first."""
+        return [json.loads(path.read_bytes()) for path in sorted(self.store.glob("*.json"))]
+
+    def check_record(self, kind: str, result: Result) -> dict[str, Any]:
+        """The only one."""
+        records = self.records()
+        self.assertEqual([record["kind"] for record in records], [kind], str(result))
+        return records[0]
+
+
+class CommandTest(MonitorTest):
+    """A test case that runs the other commands, on that store or on files."""
+
+    def crashenv(self, *arguments: str, **others: Any) -> Result:
+        others.setdefault("env", self.env)
+        return run(["-m", "crashenv", *arguments], **others)
+
+    def check_output(self, *arguments: str, status: int = 0, **others: Any) -> str:
+        """What it printed; nothing on stderr."""
+        result = self.crashenv(*arguments, **others)
+        self.assertEqual((result.status, result.stderr), (status, b""), str(result))
+        return result.stdout.decode()
+
+    def check_complaint(self, *arguments: str, status: int, **others: Any) -> str:
+        """The first line on stderr; no traceback, and nothing printed."""
+        result = self.crashenv(*arguments, **others)
+        self.assertEqual((result.status, result.stdout), (status, b""), str(result))
+        first, _, rest = result.stderr.decode().partition("\n")
+        self.assertTrue(first.startswith("crashenv %s: " % arguments[0]), str(result))
+        self.assertNotIn("Traceback", rest, str(result))
+        return first
+
+
+def _any_command(program: str | Sequence[str]) -> list[str]:
+    return command(program) if isinstance(program, str) else list(program)
 
 
 def signal_name(number: int) -> str:

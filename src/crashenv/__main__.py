@@ -1,31 +1,82 @@
-"""``python -m crashenv``."""
+"""The command line: ``crashenv COMMAND`` or ``python -m crashenv COMMAND``.
 
-import argparse
-import os
+Each command is a module, imported when it is asked for: ``main(arguments)`` does it
+and returns the exit status.
+"""
+
 import sys
 
 import crashenv
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal as _signal
+    from collections.abc import Sequence
+    from typing import TextIO
+else:
+    import _signal
 
-def folder() -> str:
-    """The folder for PYTHONPATH that activates this copy without an installation."""
-    package = os.path.dirname(os.path.abspath(crashenv.__file__))
-    inside = os.path.join(package, "sitecustomize")
-    if os.path.isdir(inside):
-        return inside
-    # A checkout, or an editable installation of one.
-    return os.path.join(os.path.dirname(os.path.dirname(package)), "sitecustomize")
+# name: (module, what it does, as the help says it)
+_COMMANDS = {
+    "run": ("crashenv._run", "run a program and keep the reports of its crashes"),
+    "list": ("crashenv._list", "list the crashes in the store, or in files"),
+    "show": ("crashenv._show", "show a crash"),
+    "parse": ("crashenv._parse", "print the reports of a file as lines of JSON"),
+    "doctor": ("crashenv._doctor", "find out why crashes are not reported"),
+    "path": ("crashenv._path", "print the folder to put on PYTHONPATH"),
+}
+_USAGE = """\
+usage: crashenv COMMAND [ARGUMENT...]
+       crashenv COMMAND --help
+       crashenv --help | --version
+"""
+_USAGE_ERROR = 2  # as argparse's
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(
-        prog="crashenv", description="Every crash of a Python program on one more descriptor."
+def main(arguments: "Sequence[str] | None" = None) -> int:
+    """Return the exit status, or leave by SystemExit as argparse does."""
+    if arguments is None:
+        arguments = sys.argv[1:]
+    _die_of_signals()
+    name, rest = (arguments[0], arguments[1:]) if arguments else ("", ())
+    if name in _COMMANDS:
+        return _command(name, rest)
+    if name in ("-h", "--help", "help"):
+        return _tell(_help(), sys.stdout)
+    if name in ("-V", "--version"):
+        return _tell("crashenv %s\n" % crashenv.__version__, sys.stdout)
+    if name:
+        _tell("crashenv: there is no command %r\n" % name, sys.stderr)
+    _tell(_USAGE, sys.stderr)
+    return _USAGE_ERROR
+
+
+def _die_of_signals() -> None:
+    """As any other tool does at Ctrl-C, without a traceback, unless it is ignored."""
+    if _signal.getsignal(_signal.SIGINT) == _signal.default_int_handler:
+        _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+
+
+def _command(name: str, arguments: "Sequence[str]") -> int:
+    if name != "run":  # whose program inherits it
+        _signal.signal(_signal.SIGPIPE, _signal.SIG_DFL)
+    module = _COMMANDS[name][0]
+    __import__(module)
+    status: int = sys.modules[module].main(arguments)
+    return status
+
+
+def _help() -> str:
+    width = max(map(len, _COMMANDS))
+    lines = ["  %-*s  %s\n" % (width, name, told) for name, (_, told) in _COMMANDS.items()]
+    return "%s\nEvery crash of a Python program, kept and told.\n\ncommands:\n%s" % (
+        _USAGE,
+        "".join(lines),
     )
-    parser.add_argument("--version", action="version", version="crashenv " + crashenv.__version__)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    commands.add_parser("path", help="print the folder to put on PYTHONPATH")
-    parser.parse_args()
-    print(folder())
+
+
+def _tell(text: str, stream: "TextIO") -> int:
+    stream.write(text)
     return 0
 
 

@@ -26,7 +26,7 @@ def activate() -> None:
         return
     _activated = True
     text = os.environ.get(VARIABLE, "")
-    if "crash" not in text or sys.flags.ignore_environment or _is_elevated():
+    if "crash" not in text or sys.flags.ignore_environment or is_elevated():
         return
     settings, problems = parse(text)
     if settings.identity is not None and not is_file(settings.fd or 0, settings.identity):
@@ -38,7 +38,7 @@ def activate() -> None:
         if settings.identity is not None:
             return
         why = os.strerror(error.errno or 0) if isinstance(error, OSError) else str(error)
-        problems.append((_item(settings), why))
+        problems.append((item_of(settings), why))
     # No child is to try a wrong item again, or to warn of it again.
     wrong = {item.partition("=")[0] for item, _ in problems}
     if value is not None:
@@ -69,7 +69,7 @@ def _adopt(settings: "Settings") -> "str | None":
         # The variable cannot carry a comma, which the working directory may have.
         return "crashfile=" + (settings.path if "," in path else path)
     if settings.listen_name is not None:
-        settings.fd = _passed_as(settings.listen_name)
+        settings.fd = passed_as(settings.listen_name)
     fd = settings.fd
     assert fd is not None
     try:
@@ -82,7 +82,7 @@ def _adopt(settings: "Settings") -> "str | None":
     return "crashfd=%d:%d:%d" % (fd, *identity(os.fstat(fd)))
 
 
-def _passed_as(name: str) -> int:
+def passed_as(name: str) -> int:
     """The descriptor that the service manager passed under ``name`` (sd_listen_fds(3))."""
     names = os.environ.get("LISTEN_FDNAMES", "").split(":")
     try:
@@ -95,7 +95,7 @@ def _passed_as(name: str) -> int:
     return _FIRST_PASSED + names.index(name)
 
 
-def _is_elevated() -> bool:
+def is_elevated() -> bool:
     """Whether this is a set-uid or set-gid program, whose caller is not to name files."""
     if not hasattr(os, "geteuid"):
         return False
@@ -110,7 +110,7 @@ def _rewrite(text: str) -> None:
         del os.environ[VARIABLE]
 
 
-def _item(settings: "Settings") -> str:
+def item_of(settings: "Settings") -> str:
     if settings.path is not None:
         return "crashfile=" + settings.path
     name = settings.listen_name

@@ -32,6 +32,7 @@ _NOT_CRASHES = (SystemExit, KeyboardInterrupt)
 _PROMPTS = ("<stdin", "<console", "<python-input")  # some number their lines
 # The modules whose frames an uncaught exception in the main thread starts in.
 _OUTERMOST = ("__main__", "runpy")
+_MOST_NOTES = 50  # counted: their sizes have to fit a value of the header
 _MOST_FRAMES = 100  # of a thread, as in faulthandler's dumps
 
 _reported: "BaseException | None" = None
@@ -56,7 +57,7 @@ def main_thread(
     try:
         _capture.print_and_keep(body, value, print_exception, exc_type, value, traceback)
     finally:
-        _report(output, "exception", _current_thread_name(), body)
+        _report(output, "exception", _current_thread_name(), body, value)
 
 
 def displaced(output: "CrashOutput", print_exception: "ExceptHook") -> None:
@@ -76,7 +77,7 @@ def displaced(output: "CrashOutput", print_exception: "ExceptHook") -> None:
     else:
         traceback = getattr(sys, "last_traceback", None)
         _capture.only_keep(body, value, print_exception, type(value), value, traceback)
-    _report(output, "exception", _current_thread_name(), body)
+    _report(output, "exception", _current_thread_name(), body, value)
 
 
 def _remember(value: "BaseException") -> None:
@@ -157,7 +158,7 @@ def raw_thread(
         return
     body = Body(output.limit)
     _capture.print_and_keep(body, value, original, unraisable)
-    _report_thread(output, _started_function(unraisable), body)
+    _report_thread(output, _started_function(unraisable), body, value)
 
 
 def _started_function(unraisable: "sys.UnraisableHookArgs") -> str:
@@ -181,20 +182,24 @@ def thread(
     body = Body(output.limit)
     if module.excepthook is genuine:
         _capture.print_and_keep(body, value, invoke, crashed)
-        _report_thread(output, _name_of(crashed), body)
+        _report_thread(output, _name_of(crashed), body, value)
     else:
         # Before the program's hook is called, for that may end the process.
         args = module.ExceptHookArgs([exc_type, value, traceback, crashed])
         _capture.only_keep(body, value, genuine, args)
-        _report_thread(output, _name_of(crashed), body, lambda: invoke(crashed))
+        _report_thread(output, _name_of(crashed), body, value, lambda: invoke(crashed))
 
 
 def _report_thread(
-    output: "CrashOutput", name: str, body: "Body", then: "Callable[[], None] | None" = None
+    output: "CrashOutput",
+    name: str,
+    body: "Body",
+    value: "BaseException",
+    then: "Callable[[], None] | None" = None,
 ) -> None:
     """What ``crashthreads`` says; after ``then`` everything is on stderr."""
     if output.threads != "ignore":
-        _report(output, "thread", name, body)
+        _report(output, "thread", name, body, value)
     if then is not None:
         then()
     if output.threads == "fatal":
@@ -234,23 +239,37 @@ class Worker:
             self._body.clear()
             self._body.add("Process %s:\n" % self._name)
             _capture.format_exception(self._body, self._value)
-        _report(self._output, "process", _current_thread_name(), self._body)
+        _report(self._output, "process", _current_thread_name(), self._body, self._value)
 
 
 # --- reporting
 
 
-def _report(output: "CrashOutput", kind: str, thread: str, body: "Body") -> None:
+def _report(
+    output: "CrashOutput", kind: str, thread: str, body: "Body", value: "BaseException"
+) -> None:
     """Nothing that goes wrong here reaches the program."""
     try:
         if output.traceback == "all":
             _add_other_threads(body)
         copy = output.begin_report()
         if copy is not None:
-            _writer.write(copy, body.report(kind, thread, get_native_id()), output.timeout)
+            report = body.report(kind, thread, get_native_id(), _lines_of_notes(value))
+            _writer.write(copy, report, output.timeout)
             output.end_report(copy)
     except BaseException:
         pass
+
+
+def _lines_of_notes(value: "BaseException") -> str:
+    """The header's ``notes`` (see ``_wire``), empty where a hostile exception hides them."""
+    try:
+        notes = BaseException.__getattribute__(value, "__dict__").get("__notes__")
+        if type(notes) is list and len(notes) <= _MOST_NOTES:
+            return ",".join([str(str.count(note, "\n") + 1) for note in notes])
+    except BaseException:
+        pass
+    return ""
 
 
 def _current_thread_name() -> str:

@@ -132,12 +132,12 @@ def replace(output: "CrashOutput | None") -> None:
     if not _exit_registered:
         _exit_registered = True
         # First registered, so last called: after the program's own.
-        atexit.register(_at_exit)
+        atexit.register(at_exit)
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
-def _at_exit() -> None:
+def at_exit() -> None:
     try:
         _hooks.at_exit()
         if _current is not None:

@@ -5,16 +5,17 @@
     stream  = *( report / dump )
     report  = header body
     header  = "crashenv: report" *( " " key "=" value ) " bytes=" 1*DIGIT LF
-    key     = "kind" / "pid" / "tid" / "thread" / "time" / "python" / "program" / ...
+    key     = "kind" / "pid" / "tid" / "thread" / "time" / "python" / "program" / "notes" / ...
     value   = *( printable ASCII but space, "%" and "=" / "%" 2HEXDIG )
     body    = as many bytes as "bytes" says, the last of them LF
 
 A report is written by the process that crashed (``kind`` ``exception``,
 ``thread`` or ``process``) or by its monitor (``death``). Its body is the UTF-8
 text that the default hook prints to stderr, without colour. A reader skips keys
-that it does not know; fewer bytes than announced mean a truncated report. A
-dump is the text that faulthandler writes while the process dies of a signal: it
-stands outside any report.
+that it does not know; fewer bytes than announced mean a truncated report. If the
+exception has notes (PEP 678), which look like more lines of its message, ``notes``
+is how many lines each of them has: ``2,1``. A dump is the text that faulthandler
+writes while the process dies of a signal: it stands outside any report.
 
 A whole report, header included, is at most ``limit`` bytes. What does not fit
 is cut from the middle of the body, on a character's boundary, and the line
@@ -106,18 +107,20 @@ class Body:
         head, tail = _whole_head(data[:half]), _whole_tail(data[-half:])
         return head + OMISSION % (self._total - len(head) - len(tail)) + tail + end
 
-    def report(self, kind: str, thread: str, tid: int) -> bytes:
+    def report(self, kind: str, thread: str, tid: int, notes: str = "") -> bytes:
         """The whole report, header and body, at most ``limit`` bytes."""
         longest = min(_LONGEST_VALUE, self.limit // 4)
-        fields = (
+        fields = [
             ("kind", kind),
             ("pid", str(os.getpid())),
             ("tid", str(tid)),
             ("thread", thread),
-            ("time", _timestamp(time_ns())),
+            ("time", timestamp(time_ns())),
             ("python", sys.version.split(None, 1)[0]),
             ("program", program()),
-        )
+        ]
+        if notes:
+            fields.append(("notes", notes))
         header = PREFIX
         for key, value in fields:
             header += b" %s=%s" % (key.encode(), quote(value, longest))
@@ -135,7 +138,7 @@ def program() -> str:
     return name if isinstance(name, str) else ""
 
 
-def _timestamp(nanoseconds: int) -> str:
+def timestamp(nanoseconds: int) -> str:
     """UTC in RFC 3339 with microseconds."""
     seconds, rest = divmod(nanoseconds, 1_000_000_000)
     return strftime("%Y-%m-%dT%H:%M:%S", gmtime(seconds)) + ".%06dZ" % (rest // 1000)

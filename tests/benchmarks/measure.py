@@ -125,7 +125,7 @@ class Stage:
         _, status, usage = os.wait4(pid, 0)
         ended = time.monotonic()
         output, crash = self._output.drain(), self._crash.drain()
-        if status != variant.status << 8 or bool(crash) != variant.reports:
+        if os.waitstatus_to_exitcode(status) != variant.status or bool(crash) != variant.reports:
             errors = Path(self._errors).read_text(errors="replace")
             what = (status, len(crash), variant.command, errors)
             raise Failed("wait status %d, %d bytes of crash output\n%s\n%s" % what)

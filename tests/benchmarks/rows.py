@@ -8,7 +8,6 @@ import statistics
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from tests.benchmarks import programs
 from tests.benchmarks.environments import Environments, NotInstalled
@@ -25,8 +24,10 @@ from tests.benchmarks.measure import (
     of_medians,
     of_rounds,
     printed,
-    quotient,
 )
+from tests.benchmarks.monitor import MonitorBenchmarks
+from tests.benchmarks.reading import ReadingBenchmarks
+from tests.benchmarks.table import Row, Series, ratio_row
 
 ON = {"PYDEBUG": "crashfd=%d" % CRASH_FD}
 NOTHING = ("-c", "pass")
@@ -34,57 +35,6 @@ _MOST_MODULES = 2
 _MOST_MEMORY = 300  # KiB
 # From 3.13 on the interpreter itself imports traceback to print an exception.
 _TRACEBACK_IS_FREE = sys.version_info >= (3, 13)
-
-
-@dataclasses.dataclass
-class Row:
-    """A line of the table. Without a figure, ``note`` says why there is none.
-
-    ``figure`` is what the budget is about: of the medians of wall time, or of resident
-    memory. ``control`` is of the readings' controls, by rounds.
-    """
-
-    what: str
-    limit: float | None = None
-    figure: Figure | None = None
-    control: Figure | None = None
-    unit: str = ""
-    note: str = ""
-
-    def met(self) -> str:
-        """ "noise" where wall time and its control disagree, or neither is certain.
-
-        With a unit there is no noise to speak of, and the control is another thing.
-        """
-        figures = [f for f in (self.figure, None if self.unit else self.control) if f]
-        if self.limit is None or not figures:
-            return ""
-        limit = self.limit
-        if all(f.value <= limit for f in figures):
-            return "yes"
-        certain = all(f.value > limit for f in figures) and any(f.low > limit for f in figures)
-        return "no" if certain else "noise"
-
-
-class _Series(NamedTuple):
-    """The readings of one variant, taken apart."""
-
-    values: Sequence[float]
-    controls: Sequence[float]
-
-    @classmethod
-    def of(cls, readings: Sequence[Reading]) -> _Series:
-        return cls([r.value for r in readings], [r.control for r in readings])
-
-
-def _ratio_row(
-    what: str, limit: float | None, on: Sequence[Reading], off: Sequence[Reading]
-) -> Row:
-    a, b = _Series.of(on), _Series.of(off)
-    medians = [1000 * statistics.median(values) for values in (a.values, b.values)]
-    note = "%.2f / %.2f ms" % tuple(medians)
-    figure = of_medians(quotient, a.values, b.values)
-    return Row(what, limit, figure, of_rounds(quotient, a.controls, b.controls), note=note)
 
 
 class Benchmarks:
@@ -113,6 +63,18 @@ class Benchmarks:
         for name, source in programs.STEADY.items():
             yield self._steady_row(name, source)
         yield self._memory_row()
+        yield from self._monitor().rows()
+        yield from self._reading().rows()
+
+    def _reading(self) -> ReadingBenchmarks:
+        return ReadingBenchmarks(
+            self._folder, self._stage, self._installed, self._variables, self._rounds
+        )
+
+    def _monitor(self) -> MonitorBenchmarks:
+        return MonitorBenchmarks(
+            self._folder, self._stage, self._installed, self._variables, self._rounds
+        )
 
     # --- helpers
 
@@ -149,11 +111,11 @@ class Benchmarks:
             self._rounds,
         )
         what = "start, installed, PYDEBUG unset / an empty comment in the `.pth`"
-        yield _ratio_row(what, 1.01, readings["installed"], readings["commented"])
+        yield ratio_row(what, 1.01, readings["installed"], readings["commented"])
         what = "start, `PYDEBUG=crashfd=3` / without it"
-        yield _ratio_row(what, 1.08, readings["on"], readings["installed"])
+        yield ratio_row(what, 1.08, readings["on"], readings["installed"])
         what = "start through `sitecustomize/`, PYDEBUG unset / bare start"
-        yield _ratio_row(what, 1.01, readings["folder"], readings["bare"])
+        yield ratio_row(what, 1.01, readings["folder"], readings["bare"])
 
     def _module_row(self) -> Row:
         on, off = (set(self._output(programs.MODULES, changes).split()) for changes in (ON, None))
@@ -190,12 +152,12 @@ class Benchmarks:
         )
         what = "unhandled exception to exit, on / off, "
         on, off = readings["loaded on"], readings["loaded off"]
-        yield _ratio_row(what + "`traceback` loaded", 1.10, on, off)
+        yield ratio_row(what + "`traceback` loaded", 1.10, on, off)
         on, off = readings["plain on"], readings["plain off"]
         if _TRACEBACK_IS_FREE:
-            yield _ratio_row(what + "any program", 1.10, on, off)
+            yield ratio_row(what + "any program", 1.10, on, off)
         else:
-            yield _ratio_row(what + "`traceback` not loaded", None, on, off)
+            yield ratio_row(what + "`traceback` not loaded", None, on, off)
             yield _cost_row(on, off, readings["cost"])
 
     # --- what goes on
@@ -209,8 +171,8 @@ class Benchmarks:
         }
         # Each run is some ten starts long.
         readings = self._stage.interleave(variants, max(10, self._rounds // 5))
-        row = _ratio_row(name + ", on / off", None, readings["on"], readings["off"])
-        noise = _ratio_row("", None, readings["again"], readings["off"])
+        row = ratio_row(name + ", on / off", None, readings["on"], readings["off"])
+        noise = ratio_row("", None, readings["again"], readings["off"])
         assert noise.figure is not None
         row.limit = max(1.0, noise.figure.high)
         row.note += "; off / off %.3f (%.3f to %.3f)" % noise.figure
@@ -225,7 +187,7 @@ class Benchmarks:
             },
             self._rounds,
         )
-        on, off = (_Series.of(readings[name]) for name in ("on", "off"))
+        on, off = (Series.of(readings[name]) for name in ("on", "off"))
         figure = of_medians(difference, on.values, off.values)
         control = of_rounds(difference, on.controls, off.controls)
         note = "%d - %d" % (statistics.median(on.values), statistics.median(off.values))
@@ -266,12 +228,12 @@ class Benchmarks:
         )
         for kind, what in (("start", "start"), ("crash", "unhandled exception to exit")):
             on, off = readings[kind + " on"], readings[kind + " off"]
-            yield _ratio_row("%s: %s, on / off" % (alternative.name, what), None, on, off)
+            yield ratio_row("%s: %s, on / off" % (alternative.name, what), None, on, off)
 
 
 def _cost_row(on: Sequence[Reading], off: Sequence[Reading], cost: Sequence[Reading]) -> Row:
     """What is paid more, in units of one import of traceback."""
-    series = [_Series.of(readings) for readings in (on, off, cost)]
+    series = [Series.of(readings) for readings in (on, off, cost)]
 
     def more(a: float, b: float, unit: float) -> float:
         return (a - b) / unit

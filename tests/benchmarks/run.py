@@ -19,7 +19,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[0] = str(ROOT)  # as with "python -m tests.benchmarks.run" from there
 
-from tests.benchmarks.rows import Benchmarks, Row  # noqa: E402
+from tests.benchmarks.rows import Benchmarks  # noqa: E402
+from tests.benchmarks.table import Row  # noqa: E402
 
 RUNS = 300
 QUICK = 20

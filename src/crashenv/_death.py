@@ -1,0 +1,143 @@
+"""How the program ended, and the report of it that it could not write itself."""
+
+import os
+from time import time_ns
+
+from crashenv._wire import PREFIX, quote, timestamp
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal as _signal
+    from collections.abc import Sequence
+    from resource import struct_rusage
+    from typing import Any
+
+    from crashenv._schema import Ending
+else:
+    import _signal
+
+# Their default action dumps core (signal(7)).
+CORE_SIGNALS = (
+    "SIGQUIT",
+    "SIGILL",
+    "SIGTRAP",
+    "SIGABRT",
+    "SIGBUS",
+    "SIGFPE",
+    "SIGSEGV",
+    "SIGXCPU",
+    "SIGXFSZ",
+    "SIGSYS",
+)
+_FATAL = b"Fatal Python error: "
+
+
+def ending(
+    status: int, usage: "struct_rusage", run_time: float, oom_kills: "int | None"
+) -> "Ending":
+    """The record's ``ending``: times in seconds, ``peak_memory`` in bytes.
+
+    ``oom_kills`` is how many processes of the cgroup the OOM killer took meanwhile.
+    """
+    is_signal = os.WIFSIGNALED(status)
+    return {
+        "status": None if is_signal else os.WEXITSTATUS(status),
+        "signal": _signal_name(os.WTERMSIG(status)) if is_signal else None,
+        "core": os.WCOREDUMP(status),
+        "run_time": round(run_time, 6),
+        "user_time": round(usage.ru_utime, 6),
+        "system_time": round(usage.ru_stime, 6),
+        "peak_memory": usage.ru_maxrss << 10,  # in KiB (getrusage(2))
+        "oom_kills": oom_kills,
+    }
+
+
+def is_crash(ending: "Ending", stderr: "bytes | None") -> bool:
+    """Whether the program died of something that it could not report.
+
+    An interpreter that cannot start exits with status 1 (PEP 587), as any program
+    may; only what it printed tells.
+    """
+    if ending["signal"] == "SIGKILL" or is_core_signal(ending):
+        return True
+    return ending["status"] == 1 and fatal_error(stderr)[0] != b""
+
+
+def is_core_signal(ending: "Ending") -> bool:
+    return ending["signal"] in CORE_SIGNALS
+
+
+def fatal_error(stderr: "bytes | None") -> "tuple[bytes, str]":
+    """What ``Py_FatalError`` wrote, which is the last that a program writes, and its reason.
+
+    It switches faulthandler off first.
+    """
+    text = stderr or b""
+    start = (b"\n" + text).rfind(b"\n" + _FATAL)
+    if start < 0:
+        return b"", ""
+    line = text[start + len(_FATAL) :].partition(b"\n")[0]
+    return text[start:], line.decode("utf-8", "backslashreplace")
+
+
+def cause(ending: "Ending") -> str:
+    """In a few words, for people."""
+    if ending["signal"] is None:
+        return "exited with status %s before the program began" % ending["status"]
+    if ending["signal"] == "SIGKILL" and ending["oom_kills"]:
+        return "killed by SIGKILL of the OOM killer"
+    return "killed by %s%s" % (ending["signal"], " (core dumped)" if ending["core"] else "")
+
+
+def report(ending: "Ending", pid: int, command: "Sequence[str]", dump: bytes, reason: str) -> bytes:
+    """A ``death`` report (see ``_wire``), which ends with the native dump if there is one."""
+    body = (
+        "%s\nRun time %.3f s, user %.3f s, system %.3f s, peak memory %.1f MiB\n"
+        % (
+            "%s: %s" % (cause(ending), reason) if reason else cause(ending),
+            ending["run_time"],
+            ending["user_time"],
+            ending["system_time"],
+            ending["peak_memory"] / (1 << 20),
+        )
+    ).encode() + dump
+    if not body.endswith(b"\n"):
+        body += b"\n"
+    fields = [
+        ("kind", "death"),
+        ("pid", str(pid)),
+        ("time", timestamp(time_ns())),
+        ("program", program(command)),
+        *((key, _text(value)) for key, value in ending.items() if value is not None),
+        ("bytes", str(len(body))),
+    ]
+    header = PREFIX
+    for key, value in fields:
+        header += b" %s=%s" % (key.encode(), quote(value))
+    return header + b"\n" + body
+
+
+def program(command: "Sequence[str]") -> str:
+    """The script or module that a Python interpreter is to run, else the command's name."""
+    rest = list(command[1:])
+    if os.path.basename(command[0]).startswith(("python", "pypy")):
+        while rest:
+            argument = rest.pop(0)
+            if argument in ("-m", "-W", "-X") and rest:
+                value = rest.pop(0)
+                if argument == "-m":
+                    return value
+            elif argument == "-c" or not argument.startswith("-"):
+                return argument
+    return command[0]
+
+
+def _text(value: "Any") -> str:
+    return str(int(value)) if isinstance(value, bool) else str(value)
+
+
+def _signal_name(number: int) -> str:
+    names = [name for name in dir(_signal) if name.startswith("SIG") and name[3] != "_"]
+    names = [name for name in names if getattr(_signal, name) == number]
+    # of two names, the first of SIGABRT, SIGIOT; SIGCHLD, SIGCLD; SIGIO, SIGPOLL
+    return names[0] if names else "SIG%d" % number

@@ -1,0 +1,198 @@
+"""``crashenv doctor``: would a crash of this interpreter be reported, and why not?"""
+
+import os
+import stat
+import sys
+
+from crashenv import _bootstrap, _crashfile, _installation, _settings
+from crashenv._descriptor import PrivateCopy, Unusable, identity, is_file
+from crashenv._options import Command, Option
+from crashenv._settings import VARIABLE, Problem
+from crashenv._terminal import Style, printable, write
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from crashenv._installation import Finding
+    from crashenv._options import Values
+    from crashenv._settings import Settings
+
+BAD = 1
+_KINDS = (
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISREG, "a file"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+)
+
+_COMMAND = Command(
+    "doctor",
+    "[--no-crashes]",
+    """\
+Tell what this interpreter does with the current PYDEBUG, and why, and whether
+crashenv gets into it before a program does. Then crash children of it in every
+way, and tell which reports arrived.
+""",
+    (Option("--no-crashes", "", "only look, and crash nothing"),),
+    """\
+exit status:
+  0  all is well: what should have arrived did
+  1  something is wrong
+  2  the options are wrong
+
+examples:
+  crashenv doctor
+  PYDEBUG=crashfd=3 .venv/bin/python -m crashenv doctor --no-crashes 3>crash.log
+""",
+    most=0,
+)
+
+
+def main(arguments: "Sequence[str]") -> int:
+    return _COMMAND.main(arguments, _examine)
+
+
+def _examine(values: "Values") -> int:
+    style = Style(sys.stdout)
+    _tell("Python %s, %s" % (sys.version.split()[0], sys.executable))
+    _tell(_installation.version())
+    good = _section(VARIABLE, list(setting(environment())), style)
+    good &= _section("Way in", list(_way_in()), style)
+    if not values["no_crashes"]:
+        good &= _trials(style)
+    return 0 if good else BAD
+
+
+def _tell(line: str) -> None:
+    write(printable(line) + "\n")
+
+
+def _section(title: str, findings: "Sequence[Finding]", style: Style) -> bool:
+    write("\n" + style.strong(title) + "\n")
+    for state, text in findings:
+        told = style.error(state) if state == "bad" else style.weak(state)
+        write("  %s%s  %s\n" % (told, " " * (4 - len(state)), printable(text)))
+    return all(state != "bad" for state, _ in findings)
+
+
+# --- PYDEBUG
+
+
+def environment() -> str:
+    """PYDEBUG as this process was started with: on activation it is rewritten."""
+    try:
+        with open("/proc/self/environ", "rb") as file:  # proc(5)
+            items = file.read().split(b"\0")
+    except OSError:
+        return os.environ.get(VARIABLE, "")
+    name = VARIABLE.encode() + b"="
+    found = [item[len(name) :] for item in items if item.startswith(name)]
+    return os.fsdecode(found[0]) if found else ""
+
+
+def setting(text: str) -> "Iterator[Finding]":
+    """What the interpreter does with ``text``."""
+    if not list(_settings.crash_items(text)):
+        yield "note", "not set, or without a crash... item: nothing is reported"
+        return
+    yield "note", text
+    if sys.flags.ignore_environment:
+        yield "bad", "ignored: -E or -I"
+        return
+    if _bootstrap.is_elevated():
+        yield "bad", "ignored: this is a set-uid or set-gid program"
+        return
+    settings, problems = _settings.parse(text)
+    for item, reason in problems:
+        yield "bad", "%s: %s" % (item, reason)
+    yield _output(settings)
+    yield _activity()
+    yield from _rest(settings)
+
+
+def _output(settings: "Settings") -> "Finding":
+    if not settings.has_output():
+        return "bad", "there is no crashfd and no crashfile: nothing is reported"
+    try:
+        if settings.path is not None:
+            return "ok", "reports are appended to " + _try_file(settings.path)
+        return _try_descriptor(settings)
+    except (Unusable, Problem) as error:
+        reason = str(error)
+    except OSError as error:
+        reason = os.strerror(error.errno or 0)
+    return "bad", "%s: %s; crash output is off" % (_bootstrap.item_of(settings), reason)
+
+
+def _try_file(template: str) -> str:
+    path = _crashfile.expand_pid(_crashfile.expand(template))
+    was_there = os.path.lexists(path)
+    copy = PrivateCopy(path=path)
+    if not was_there:
+        _crashfile.remove_if_empty(copy)
+    copy.close()
+    return path
+
+
+def _try_descriptor(settings: "Settings") -> "Finding":
+    fd = settings.fd
+    if settings.listen_name is not None:
+        fd = _bootstrap.passed_as(settings.listen_name)
+    assert fd is not None
+    if settings.identity is not None and not is_file(fd, settings.identity):
+        told = "descriptor %d is not the file that this PYDEBUG was made for" % fd
+        return "note", told + ": this process was not given it; crash output is off, silently"
+    try:
+        status = os.fstat(fd)
+    except OSError:
+        raise Unusable("is not open") from None
+    PrivateCopy(fd).close()
+    kind = next((name for test, name in _KINDS if test(status.st_mode)), "something else")
+    return "ok", "reports go to descriptor %d, %s (%d:%d)" % (fd, kind, *identity(status))
+
+
+def _activity() -> "Finding":
+    """Whether this very process would report."""
+    hooks = sys.modules.get("crashenv._hooks")
+    if hooks is not None and hooks.output is not None:
+        return "ok", "active in this process"
+    return "note", "not active in this process"
+
+
+def _rest(settings: "Settings") -> "Iterator[Finding]":
+    defaults = _settings.Settings()
+    for name in ("threads", "traceback", "timeout", "limit", "signal"):
+        value = getattr(settings, name)
+        if value != getattr(defaults, name):
+            yield "ok", "crash%s is %s" % (name, value)
+
+
+# --- the way in
+
+
+def _way_in() -> "Iterator[Finding]":
+    folders = _installation.site_folders()
+    yield from _installation.findings(folders, os.environ.get("PYTHONPATH", ""))
+    if sys.excepthook is not sys.__excepthook__:
+        name = getattr(sys.excepthook, "__module__", None) or type(sys.excepthook).__module__
+        yield "note", "%s replaced sys.excepthook: reports come at exit" % name
+
+
+# --- crashes
+
+
+def _trials(style: Style) -> bool:
+    from crashenv import _trial
+
+    write("\n" + style.strong("Crashes") + "\n")
+    layout = "  %-30s  %-10s  %-10s  %s\n"
+    write(layout % ("CRASH", "EXPECTED", "ARRIVED", ""))
+    good = True
+    for trial in _trial.trials():
+        outcome = _trial.attempt(trial)
+        good &= outcome.is_good
+        row = layout % (trial.name, trial.expected, outcome.arrived, outcome.remark)
+        write((row if outcome.is_good else style.error(row.rstrip() + "  (bad)\n")).rstrip() + "\n")
+        sys.stdout.flush()
+    return good

@@ -1,0 +1,128 @@
+"""The text that ``faulthandler`` writes -> what it tells, for CPython 3.9 to 3.15 and PyPy."""
+
+from crashenv._traceback import Place
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from crashenv._schema import CFrame, Dump, Thread
+
+# As in faulthandler.c, where one of them got a hyphen.
+_SIGNALS = {
+    "Segmentation fault": "SIGSEGV",
+    "Aborted": "SIGABRT",
+    "Bus error": "SIGBUS",
+    "Floating point exception": "SIGFPE",
+    "Floating-point exception": "SIGFPE",
+    "Illegal instruction": "SIGILL",
+}
+_REASONS = ("Fatal Python error: ", "Windows fatal exception: ")
+_STACKS = ("Current thread 0x", "Thread 0x", "Stack (most recent call first")
+_C_STACK = "Current thread's C stack trace "
+_EXTENSIONS = "Extension modules: "
+_FRAME = '  File "'
+_C_FRAME = '  Binary file "'
+
+_MOST_KEPT = 1024
+_kept: "dict[str, Place]" = {}
+
+
+def parse(lines: "list[str]") -> "Dump":
+    dump: Dump = {
+        "reason": None,
+        "signal": None,
+        "threads": [],
+        "c_stack": [],
+        "extension_modules": [],
+    }
+    dump["threads"] = threads(lines)
+    for line in lines:
+        if line.startswith(_C_FRAME):
+            dump["c_stack"].append(_c_frame(line))
+        elif line.startswith(_EXTENSIONS):
+            names = line[len(_EXTENSIONS) :].partition(" (total: ")[0]
+            dump["extension_modules"] = names.split(", ")
+        elif line.startswith(_REASONS) and dump["reason"] is None:
+            reason = line.partition(": ")[2]
+            dump["reason"], dump["signal"] = reason, _SIGNALS.get(reason)
+    return dump
+
+
+def find(text: str) -> int:
+    """Where in ``text`` a dump begins; -1 if there is none."""
+    found = [("\n" + text).find("\n" + mark) for mark in (*_REASONS, *_STACKS)]
+    return min([start for start in found if start >= 0], default=-1)
+
+
+def threads(lines: "list[str]") -> "list[Thread]":
+    """Each thread whose stack is among ``lines``."""
+    found: list[Thread] = []
+    for line in lines:
+        if line.startswith(_STACKS):
+            found.append(_thread(line))
+        elif line.startswith(_FRAME) and found:
+            found[-1]["frames"].append(_frame(line))  # type: ignore[arg-type]
+    return found
+
+
+def is_thread(line: str) -> bool:
+    """Whether the stack of another thread follows, as ``crashtraceback=all`` adds it."""
+    return line.startswith("Thread 0x") and line.endswith(" (most recent call first):")
+
+
+def _thread(line: str) -> "Thread":
+    title = line.partition(" (most recent call first")[0]
+    before, bracket, name = title.partition(" [")
+    number = before.rpartition(" ")[2]
+    return {
+        "id": number if number.startswith("0x") else None,
+        "name": name.rpartition("]")[0] if bracket else None,
+        "current": not before.startswith("Thread"),
+        "frames": [],
+    }
+
+
+def _frame(line: str) -> Place:
+    place = _kept.get(line)
+    if place is None:
+        if len(_kept) >= _MOST_KEPT:
+            _kept.clear()
+        place = _kept[line] = _new_frame(line)
+    return place
+
+
+def _new_frame(line: str) -> Place:
+    file, _, rest = line[len(_FRAME) :].partition('", line ')
+    number, _, function = rest.partition(" in ")
+    return Place(
+        line,
+        {
+            "file": file,
+            "line": int(number) if number.isdecimal() and len(number) < 10 else None,
+            "function": function,
+            "source": None,
+            "columns": None,
+            "repeated": 0,
+        },
+    )
+
+
+def _c_frame(line: str) -> "CFrame":
+    file, _, rest = line[len(_C_FRAME) :].partition('"')
+    place, _, address = rest.partition(" [")
+    symbol, _, offset = place.partition("at ")[2].partition("+")
+    return {
+        "file": file,
+        "symbol": symbol or None,
+        "offset": offset or None,
+        "address": address.rstrip("]") or None,
+    }
+
+
+def culprit(dump: "Dump") -> "list[Place]":
+    """The frames of the thread that was current, the most recent call last, as in a traceback."""
+    for thread in sorted(dump["threads"], key=lambda thread: not thread["current"]):
+        frames: list[Any] = thread["frames"]
+        return frames[::-1]
+    return []

@@ -1,0 +1,312 @@
+"""The parent of the program: passes the signals on, reads the pipe, reaps, ends alike.
+
+The program stays in our session and process group, so that job control is what it
+would be without us: the terminal signals both, a shell stops and continues both. So
+what the terminal sent is not passed on, and what kill(2) sent to us alone is; only
+``si_code`` tells. That is why all signals are blocked and waited for, and why the
+pipe announces its bytes by a signal too (O_ASYNC, fcntl(2)): one blocking wait.
+"""
+
+import os
+from time import monotonic
+
+from crashenv import _oom, _passing, _program
+from crashenv._say import say
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal as _signal
+    from collections.abc import Callable
+    from resource import struct_rusage
+    from signal import struct_siginfo
+    from typing import NoReturn
+
+    from crashenv._reports import Reports
+    from crashenv._run import Options
+    from crashenv._tee import Tee
+else:
+    import _signal
+
+_OWN_FAILURE = 125
+_ANY = _signal.valid_signals()
+# What the kernel sends to us alone: timers, which execve(2) preserves ("timeout" by
+# alarm(2)). Everything else from it is for the terminal's foreground group, or ours.
+_TIMERS = {_signal.SIGALRM, _signal.SIGVTALRM, _signal.SIGPROF}
+# What nobody wants to wait for after the program's end.
+_ENDING = {_signal.SIGTERM, _signal.SIGINT, _signal.SIGHUP, _signal.SIGQUIT}
+_STOPS = os.WUNTRACED | os.WCONTINUED
+
+_CHUNK = 1 << 16
+_CHUNKS = 16  # read before signals are looked at again
+
+_GRACE = 0.1  # seconds to wait for the next byte once the program has ended
+_LONGEST_GRACE = 1.0
+_LONGEST_TAIL = 1.0
+
+_PR_SET_DUMPABLE = 4
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+def run(options: "Options") -> "NoReturn":
+    """Run the program, and end as it ends."""
+    try:
+        monitor = Monitor(options)
+    except OSError as error:
+        say("cannot start: %s" % error)
+        os._exit(_OWN_FAILURE)
+    _end_as(monitor.watch())
+
+
+class Monitor:
+    """Starts the program at once. Raises OSError."""
+
+    def __init__(self, options: "Options") -> None:
+        self._options = options
+        self._leads_session = os.getsid(0) == os.getpid()
+        self._tee: Tee | None = None
+        self._reports: Reports | None = None
+        self._status: int | None = None
+        self._program_stopped = self._slept = self._more = self._is_urgent = False
+        self._oom_kills = _oom.kills()
+        self.dispositions = _program.Dispositions()
+        is_captured = options.capture_stderr and _passing.is_open(2)
+        _passing.fill_standard_descriptors()
+        if is_captured:
+            from crashenv import _tee
+
+            self._tee = _tee.Tee(_passing.let_go)
+        prctl(_PR_SET_CHILD_SUBREAPER, 1)
+        self._start()
+
+    def _start(self) -> None:
+        self._pipe, passed = _passing.open_pipe()
+        stderr = None if self._tee is None else self._tee.stderr
+        self._began = monotonic()
+        self._program = _program.start(
+            self._options.command, _passing.environment(passed), self.dispositions, stderr=stderr
+        )
+        os.close(passed)
+        if stderr is not None:
+            os.close(stderr)
+        _passing.let_go()
+
+    def watch(self) -> int:
+        """Return the program's wait status, after all that it left was read and kept."""
+        while self._status is None:
+            self._step()
+        try:
+            self._take_leave(monotonic())
+        except Exception as error:  # whatever it is, the program's ending must be ours
+            say("cannot report the ending: %r" % error)
+        return self._status
+
+    # --- one step
+
+    def _step(self, longest: "float | None" = None) -> None:
+        """Wait for something to do, ``longest`` seconds at most, and do it."""
+        info = self._wait(longest)
+        if info is not None:
+            self._handle(info)
+        self._read()
+        if self._reports is not None:
+            self._reports.work()
+            if self._reports.is_quiet():
+                is_early = self._status is None and is_ending(self._program)
+                self._reports.flush(is_early)
+
+    def _wait(self, longest: "float | None") -> "struct_siginfo | None":
+        timeouts = [] if longest is None else [longest]
+        if self._more:
+            timeouts.append(0)
+        if self._reports is not None:
+            timeouts += self._reports.timeouts()
+        if timeouts:
+            return _signal.sigtimedwait(_ANY, max(0, min(timeouts)))
+        return _signal.sigwaitinfo(_ANY)
+
+    def _handle(self, info: "struct_siginfo") -> None:
+        number = info.si_signo
+        if number in (_signal.SIGCHLD, _signal.SIGCONT):
+            self._reap()
+        if self._status is not None and number in _ENDING:
+            self._is_urgent = True
+        if number == _signal.SIGWINCH and self._tee is not None:
+            self._tee.resize()
+        if self._is_for_program(info):
+            try:
+                os.kill(self._program, number)
+            except ProcessLookupError:
+                pass
+
+    def _is_for_program(self, info: "struct_siginfo") -> bool:
+        if self._status is not None:
+            return False
+        if info.si_code > 0:  # from the kernel (sigaction(2))
+            # At a hangup it is only the session's leader that gets SIGHUP (credentials(7)).
+            return info.si_signo in _TIMERS or (
+                info.si_signo == _signal.SIGHUP and self._leads_session
+            )
+        if info.si_signo == _signal.SIGCONT and self._slept and not self._program_stopped:
+            self._slept = False
+            return False  # a shell's "fg" has reached the whole group
+        # The program signalled its group, or we wrote into a broken pipe.
+        return info.si_pid not in (self._program, os.getpid())
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status, usage = os.wait4(-1, os.WNOHANG | _STOPS)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            if pid == self._program and self._status is None:
+                self._program_changed(status, usage)
+            elif self._reports is not None and (os.WIFEXITED(status) or os.WIFSIGNALED(status)):
+                self._reports.child_ended(pid, status)
+
+    def _program_changed(self, status: int, usage: "struct_rusage") -> None:
+        self._program_stopped = os.WIFSTOPPED(status)
+        if self._program_stopped:
+            self._stop_too()
+        elif not os.WIFCONTINUED(status):
+            self._status, self._usage = status, usage
+
+    def _stop_too(self) -> None:
+        """Let the shell see a stopped job.
+
+        By SIGTSTP, which does nothing where no shell could continue us: to an
+        orphaned process group and to process 1 (setpgid(2), kill(2)).
+        """
+        # In this order it is one with the terminal's, which may still be pending.
+        os.kill(os.getpid(), _signal.SIGTSTP)
+        _signal.pthread_sigmask(_signal.SIG_UNBLOCK, {_signal.SIGTSTP})
+        _signal.pthread_sigmask(_signal.SIG_BLOCK, {_signal.SIGTSTP})
+        self._slept = _signal.SIGCONT in _signal.sigpending()
+
+    def _read(self) -> None:
+        """Take what the pipe holds, for it signals only what comes later."""
+        for _ in range(_CHUNKS):
+            self._more = False
+            if self._pipe < 0:
+                return
+            try:
+                data = os.read(self._pipe, _CHUNK)
+            except BlockingIOError:
+                return
+            if not data:
+                os.close(self._pipe)
+                self._pipe = -1
+                return
+            try:
+                self._receive().feed(data)
+            except ImportError as error:  # another version was installed, or none is any more
+                say("cannot read reports: %s" % error)
+                os.close(self._pipe)
+                self._pipe = -1
+        self._more = True
+
+    def _receive(self) -> "Reports":
+        if self._reports is None:
+            from crashenv import _reports
+
+            self._reports = _reports.Reports(self._options, self._program, self.dispositions)
+        return self._reports
+
+    # --- after the program's end
+
+    def _take_leave(self, ended: float) -> None:
+        self._read()
+        self._report_death(ended)
+        self._wait_for_stragglers(ended)
+        if self._reports is not None:
+            self._reports.finish(self._wait_until)
+
+    def _report_death(self, ended: float) -> None:
+        assert self._status is not None
+        stderr = None if self._tee is None else self._tee.tail(_LONGEST_TAIL)
+        is_clean = os.WIFEXITED(self._status) and os.WEXITSTATUS(self._status) == 0
+        if is_clean and self._reports is None:
+            return
+        from crashenv import _death
+
+        oom_kills = None
+        if self._oom_kills is not None:
+            oom_kills = (_oom.kills() or 0) - self._oom_kills
+        ending = _death.ending(self._status, self._usage, ended - self._began, oom_kills)
+        if self._reports is not None or _death.is_crash(ending, stderr):
+            self._receive().program_ended(ending, stderr)
+
+    def _wait_for_stragglers(self, ended: float) -> None:
+        """Whoever still holds the pipe may be writing, or be a daemon that never will."""
+        last = monotonic()
+        while self._pipe >= 0:
+            now = monotonic()
+            if self._reports is not None:
+                last = max(last, self._reports.last_byte)
+            left = min(last + _GRACE, ended + _LONGEST_GRACE) - now
+            if left <= 0:
+                return
+            self._step(left)
+
+    def _wait_until(self, is_done: "Callable[[], bool]", longest: float) -> bool:
+        """Go on until ``is_done``, a signal to end, or ``longest`` seconds from now."""
+        deadline = monotonic() + longest
+        while not is_done():
+            left = deadline - monotonic()
+            if left <= 0 or self._is_urgent:
+                return False
+            self._step(left)
+        return True
+
+
+def is_ending(pid: int) -> bool:
+    """Whether the process dumps core (proc(5): CoreDumping, since Linux 4.15) or is a zombie."""
+    try:
+        with open("/proc/%d/status" % pid, "rb") as file:
+            status = file.read()
+    except OSError:
+        return False
+    return b"\nCoreDumping:\t1" in status or b"\nState:\tZ" in status
+
+
+def prctl(option: int, argument: int) -> bool:
+    """prctl(2); importing ctypes itself would take 2 to 5 ms more."""
+    try:
+        import _ctypes
+
+        library = _ctypes.dlopen(None, os.RTLD_NOW)  # type: ignore[arg-type]
+        function = _ctypes.dlsym(library, "prctl")
+        result: int = _ctypes.call_function(function, (option, argument, 0, 0, 0))
+    except (ImportError, AttributeError, OSError):
+        return False
+    return result == 0
+
+
+def _end_as(status: int) -> "NoReturn":
+    """End by the signal that ended the program, or with its status.
+
+    Without the interpreter's own end, which takes 2 ms, and which PYTHONINSPECT, meant
+    for the program, would turn into a prompt.
+    """
+    if os.WIFEXITED(status):
+        os._exit(os.WEXITSTATUS(status))
+    number = os.WTERMSIG(status)
+    _forbid_core()
+    if number != _signal.SIGKILL:
+        _signal.signal(number, _signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+    _signal.pthread_sigmask(_signal.SIG_UNBLOCK, {number})
+    os._exit(128 + number)  # of process 1, which its own signals do not end (kill(2))
+
+
+def _forbid_core() -> None:
+    """The program's is enough. A limit of 1 holds for a pipe in core_pattern too (core(5))."""
+    import resource
+
+    prctl(_PR_SET_DUMPABLE, 0)
+    try:
+        _, hard = resource.getrlimit(resource.RLIMIT_CORE)
+        resource.setrlimit(resource.RLIMIT_CORE, (min(1, hard) if hard >= 0 else 1, hard))
+    except (OSError, ValueError):
+        pass

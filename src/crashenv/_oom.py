@@ -1,0 +1,41 @@
+"""How many processes the OOM killer took from this process's cgroup."""
+
+_MOUNT = "/sys/fs/cgroup"
+
+
+def kills() -> "int | None":
+    """The count so far, or None where the kernel does not tell (cgroups(7)).
+
+    cgroup v2 has it in ``memory.events``, v1 in ``memory.oom_control``. In a
+    container the path may be the host's while the mount begins at the container's
+    own cgroup, so that one is looked at next. A root cgroup has no such file;
+    there the whole machine's count serves (proc(5), vmstat).
+    """
+    for path in (*_files(), "/proc/vmstat"):
+        try:
+            with open(path, "rb") as file:
+                content = file.read()
+        except OSError:
+            continue
+        for line in content.splitlines():
+            if line.startswith(b"oom_kill "):
+                return int(line.split()[1])
+    return None
+
+
+def _files() -> "list[str]":
+    try:
+        with open("/proc/self/cgroup") as file:
+            lines = file.read().splitlines()
+    except OSError:
+        return []
+    found = []
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if "memory" in controllers.split(","):
+            for folder in (path, ""):
+                found.append("%s/memory%s/memory.oom_control" % (_MOUNT, folder.rstrip("/")))
+        elif not controllers:
+            for folder in (path, ""):
+                found.append("%s%s/memory.events" % (_MOUNT, folder.rstrip("/")))
+    return found

@@ -1,0 +1,161 @@
+"""Command-line options, read from the table that also makes the help.
+
+As POSIX.1-2017, XBD 12.2, and getopt_long(3) have it: options and operands in any
+order, ``--name=value``, unambiguous beginnings of long names, ``--``. By hand,
+because importing argparse takes 10 ms, three quarters of an interpreter's start.
+"""
+
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from typing import Any
+
+USAGE_ERROR = 2  # as argparse's, and most tools'
+_HELP_COLUMN = 24
+
+
+class UsageError(Exception):
+    """The message is for people."""
+
+
+class Option:
+    """``names`` as they stand in the help: ``-q, --quiet``.
+
+    Without a ``metavar`` the option takes no value, and its own is True. ``convert``
+    gets the given text, and may raise UsageError.
+    """
+
+    def __init__(
+        self,
+        names: str,
+        metavar: str,
+        help: str,
+        convert: "Callable[[str], Any]" = str,
+    ) -> None:
+        self.names = names.split(", ")
+        self.metavar = metavar
+        self.help = help
+        self.convert = convert
+        self.key = self.names[-1].lstrip("-").replace("-", "_")
+
+    def row(self) -> str:
+        short = "" if len(self.names) > 1 else "    "
+        head = "  %s%s %s" % (short, ", ".join(self.names), self.metavar)
+        lines = self.help.split("\n")
+        if len(head) >= _HELP_COLUMN:
+            lines.insert(0, "")
+        lines[0] = head.rstrip().ljust(_HELP_COLUMN) + lines[0]
+        rest = [" " * _HELP_COLUMN + line for line in lines[1:]]
+        return "".join(line.rstrip() + "\n" for line in [lines[0], *rest])
+
+
+_HELP = Option("-h, --help", "", "print this help")
+
+
+class Command:
+    """What a command's help says, and what it takes: ``most`` operands at most.
+
+    Where that is None, the first operand ends the options: the rest is another
+    command, with options of its own (POSIX.1-2017, XBD 12.2, guideline 9).
+    """
+
+    def __init__(
+        self,
+        name: str,
+        synopsis: str,
+        about: str,
+        options: "Sequence[Option]",
+        more: str,
+        most: "int | None",
+        usage_error: int = USAGE_ERROR,
+    ) -> None:
+        self.name = name
+        self._synopsis = "usage: crashenv %s %s\n" % (name, synopsis)
+        self._about = about
+        self._options = (*options, _HELP)
+        self._more = more
+        self._most = most
+        self._usage_error = usage_error
+
+    def main(self, arguments: "Iterable[str]", do: "Callable[[Values], int]") -> int:
+        """Do it, or print the help or what is wrong; return the exit status."""
+        try:
+            values = self.read(arguments)
+            if values.given.get("help"):
+                sys.stdout.write(self.help())
+                return 0
+            return do(values)
+        except UsageError as error:
+            sys.stderr.write("crashenv %s: %s\n%s" % (self.name, error, self._synopsis))
+            return self._usage_error
+
+    def help(self) -> str:
+        rows = "".join(option.row() for option in self._options)
+        return "%s\n%s\noptions:\n%s\n%s" % (self._synopsis, self._about, rows, self._more)
+
+    def read(self, arguments: "Iterable[str]") -> "Values":
+        """Raises UsageError."""
+        values = Values()
+        rest = list(arguments)
+        while rest:
+            argument = rest.pop(0)
+            if argument == "--":
+                values.operands += rest
+                break
+            if argument == "-" or not argument.startswith("-"):
+                values.operands.append(argument)
+                if self._most is None:
+                    values.operands += rest
+                    break
+                continue
+            option, value = self._option(argument, rest)
+            values.given[option.key] = option.convert(value) if option.metavar else True
+        most = len(values.operands) if self._most is None else self._most
+        if len(values.operands) > most and not values.given.get("help"):
+            raise UsageError("too many arguments: %r" % values.operands[most])
+        return values
+
+    def _option(self, argument: str, rest: "list[str]") -> "tuple[Option, str]":
+        """The option that ``argument`` names, and its value, which may be the next of ``rest``."""
+        name, equals, value = argument.partition("=")
+        if not argument.startswith("--"):
+            name, equals, value = argument[:2], argument[2:], argument[2:]
+        option = self._find(name)
+        if not option.metavar:
+            if equals and name.startswith("--"):
+                raise UsageError("%s takes no value" % name)
+            if equals:
+                rest.insert(0, "-" + value)
+        elif not equals:
+            if not rest:
+                raise UsageError("%s needs a value" % name)
+            value = rest.pop(0)
+        return option, value
+
+    def _find(self, name: str) -> Option:
+        exact = [option for option in self._options if name in option.names]
+        begun = [
+            option
+            for option in self._options
+            if name.startswith("--") and option.names[-1].startswith(name)
+        ]
+        found = exact or begun
+        if not found:
+            raise UsageError("there is no option %s" % name)
+        if len(found) > 1:
+            raise UsageError("%s may be %s" % (name, ", ".join(o.names[-1] for o in found)))
+        return found[0]
+
+
+class Values:
+    """What the command line says: ``given`` by the options' long names, and ``operands``."""
+
+    def __init__(self) -> None:
+        self.given: dict[str, Any] = {}
+        self.operands: list[str] = []
+
+    def __getitem__(self, key: str) -> "Any":
+        """None for an option that was not given."""
+        return self.given.get(key)

@@ -1,0 +1,84 @@
+"""``crashenv parse``: a stream to lines of JSON."""
+
+import os
+import sys
+
+from crashenv import _follow
+from crashenv._encode import to_json
+from crashenv._options import Command, Option
+from crashenv._record import record
+from crashenv._stream import Splitter
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from crashenv._options import Values
+    from crashenv._stream import Frame
+
+_UNREADABLE = 2
+
+_COMMAND = Command(
+    "parse",
+    "[--follow] [--quiet] [FILE]",
+    """\
+Print each crash report in FILE, or in standard input, as one line of JSON.
+
+FILE is what crashfd or crashfile wrote, or a log with reports among other lines.
+Reports that are cut or damaged are printed as far as they go; what is no report
+is skipped, and counted on standard error.
+""",
+    (
+        Option("-f, --follow", "", "go on as FILE grows, and when it is rotated, as tail -F does"),
+        Option("-q, --quiet", "", "do not tell how much was skipped"),
+    ),
+    """\
+exit status:
+  0  FILE was read to its end
+  2  FILE cannot be read, or the options are wrong
+
+examples:
+  crashenv parse crash.log | jq -r '.time + " " + .summary'
+  crashenv parse --follow /var/log/app/crash.log | while read -r line; do ...; done
+""",
+    most=1,
+)
+
+
+def main(arguments: "Sequence[str]") -> int:
+    return _COMMAND.main(arguments, _parse)
+
+
+def _parse(values: "Values") -> int:
+    path = values.operands[0] if values.operands else _follow.STANDARD_INPUT
+    splitter = Splitter()
+    try:
+        for frames in _frames(path, splitter, values["follow"]):
+            _print(frames)
+    except OSError as error:
+        sys.stderr.write("crashenv parse: %s: %s\n" % (path, error.strerror))
+        return _UNREADABLE
+    if splitter.skipped and not values["quiet"]:
+        told = "%d bytes that are no report" % splitter.skipped
+        sys.stderr.write("crashenv parse: %s: skipped %s\n" % (path, told))
+    return 0
+
+
+def _frames(path: str, splitter: Splitter, follow: bool) -> "Iterator[list[Frame]]":
+    if follow:
+        for data in _follow.Followed(path).chunks():
+            if data is None:
+                yield splitter.close()
+            else:
+                yield splitter.feed(data) if data else splitter.flush()
+    else:
+        for data in _follow.chunks(_follow.open_file(path)):
+            yield splitter.feed(data)
+        yield splitter.close()
+
+
+def _print(frames: "list[Frame]") -> None:
+    """Past the buffer of sys.stdout: whoever reads gets each record at once."""
+    lines = "".join([to_json(record(frame)) + "\n" for frame in frames]).encode("ascii")
+    while lines:
+        lines = lines[os.write(1, lines) :]

@@ -1,0 +1,76 @@
+"""What the program gets from the monitor, and what the monitor lets go of for it."""
+
+import fcntl
+import os
+
+from crashenv import _path
+from crashenv._settings import VARIABLE, replaced
+
+_LEAST_NUMBER = 100  # of the passed descriptor: shells and LISTEN_FDS use the low ones
+_PIPE_SIZE = 1 << 20  # what an unprivileged process may ask for (pipe(7))
+_F_SETPIPE_SZ = 1031  # named in fcntl from 3.10 on
+
+
+def open_pipe() -> "tuple[int, int]":
+    """Our end, which raises SIGIO when there is something to read, and the program's."""
+    ours, other = os.pipe()
+    try:
+        fcntl.fcntl(other, _F_SETPIPE_SZ, _PIPE_SIZE)
+    except OSError:
+        pass
+    fcntl.fcntl(ours, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(ours, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
+    try:
+        passed = fcntl.fcntl(other, fcntl.F_DUPFD, _LEAST_NUMBER)
+    except OSError:  # EINVAL: RLIMIT_NOFILE is lower
+        passed = fcntl.fcntl(other, fcntl.F_DUPFD, 3)
+    os.close(other)
+    return ours, passed
+
+
+def environment(passed: int) -> "dict[str, str]":
+    """Ours, with the crash output and the folder that activates it."""
+    environment = dict(os.environ)
+    status = os.fstat(passed)
+    item = "crashfd=%d:%d:%d" % (passed, status.st_dev, status.st_ino)
+    # An earlier output would cost a warning; what else is set holds.
+    before = replaced(environment.get(VARIABLE, ""), ("crashfd", "crashfile"), item)
+    environment[VARIABLE] = before.lstrip(",")
+    paths = [_path.folder(), environment.get("PYTHONPATH", "")]
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
+    return environment
+
+
+def fill_standard_descriptors() -> None:
+    """Keep our own files from landing on 0, 1 or 2; the program finds them closed as before."""
+    fd = 0
+    while fd <= 2:
+        fd = os.open(os.devnull, os.O_RDWR)
+    os.close(fd)
+
+
+def let_go() -> None:
+    """Keep no file open that the program may want to see closed, but for stderr."""
+    try:
+        null = os.open(os.devnull, os.O_RDWR)
+        os.dup2(null, 0, inheritable=False)
+        os.dup2(null, 1, inheritable=False)
+        os.close(null)
+        numbers = [int(name) for name in os.listdir("/proc/self/fd")]
+    except OSError:  # the program runs already
+        return
+    for fd in numbers:
+        try:
+            # What came through execve(2) has no close-on-exec flag, and ours has (PEP 446).
+            if fd > 2 and os.get_inheritable(fd):
+                os.close(fd)
+        except OSError:  # the one that listdir() used
+            pass
+
+
+def is_open(fd: int) -> bool:
+    try:
+        os.fstat(fd)
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,212 @@
+"""What comes out of the program's pipe: kept, told in one line, handed to ``--on-crash``."""
+
+from time import monotonic, time_ns
+
+from crashenv import _death, _record, _store
+from crashenv._encode import to_json
+from crashenv._on_crash import LONGEST, Hook
+from crashenv._say import say
+from crashenv._stream import Splitter
+from crashenv._wire import timestamp
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from crashenv._program import Dispositions
+    from crashenv._run import Options
+    from crashenv._schema import Ending, Record
+    from crashenv._stream import Frame
+
+_QUIET = 0.5  # seconds without a byte, after which a dump is complete
+# Of a flood, what waits to be kept; the pipe is read on all the same.
+_MOST_WAITING = 1000
+_MOST_BYTES = 4 << 20
+_LONGEST_LINE = 300  # characters
+
+
+class Reports:
+    """``pid`` is the program's; ``last_byte`` says when it last wrote, monotonic."""
+
+    def __init__(self, options: "Options", pid: int, dispositions: "Dispositions") -> None:
+        self.last_byte = monotonic()
+        self._options = options
+        self._pid = pid
+        self._splitter = Splitter()
+        self._is_flushed = False
+        self._waiting: list[Frame] = []
+        self._waiting_bytes = 0
+        self._lost = self._lost_before = 0
+        # The program's own newest record, which its ending belongs to.
+        self._newest: tuple[str, Record] | None = None
+        folder = options.store or _store.default_folder()
+        self._store = _store.Store(folder, options.most_records, options.most_bytes)
+        self._hook = Hook(options.on_crash, dispositions) if options.on_crash else None
+
+    # --- while the program runs
+
+    def feed(self, data: bytes) -> None:
+        self.last_byte = monotonic()
+        self._is_flushed = False
+        self._queue(self._splitter.feed(data))
+
+    def _queue(self, frames: "list[Frame]") -> None:
+        for frame in frames:
+            if len(self._waiting) >= _MOST_WAITING or self._waiting_bytes >= _MOST_BYTES:
+                self._lost += 1
+            else:
+                self._waiting.append(frame)
+                self._waiting_bytes += len(frame.raw)
+
+    def timeouts(self) -> "list[float]":
+        """In how many seconds ``work``, or ``flush``, has something to do."""
+        found: list[float] = [0] if self._waiting else []
+        now = monotonic()
+        if not self._is_flushed:
+            found.append(self.last_byte + _QUIET - now)
+        if self._hook is not None and self._hook.deadline is not None:
+            found.append(self._hook.deadline - now)
+        return found
+
+    def work(self) -> None:
+        """Keep one report."""
+        if self._hook is not None:
+            self._hook.kill_if_late()
+        if self._waiting:
+            frame = self._waiting.pop(0)
+            self._waiting_bytes -= len(frame.raw)
+            try:
+                self._keep(_record.record(frame))
+            except Exception as error:  # the program must not lose its parent for that
+                say("cannot keep a report: %r" % error)
+
+    def is_quiet(self) -> bool:
+        return not self._is_flushed and monotonic() - self.last_byte >= _QUIET
+
+    def flush(self, is_early: bool) -> None:
+        """Take what is there for a whole dump; not yet if its process is about to end of it."""
+        if is_early:
+            self.last_byte = monotonic()
+        else:
+            self._is_flushed = True
+            self._queue(self._splitter.flush())
+
+    def child_ended(self, pid: int, status: int) -> None:
+        if self._hook is not None:
+            self._hook.child_ended(pid, status)
+
+    # --- when it has ended
+
+    def program_ended(self, ending: "Ending", stderr: "bytes | None") -> None:
+        """Keep what it left, and its death if that was a crash."""
+        self._is_flushed = True
+        frames = self._splitter.flush()
+        if not _death.is_crash(ending, stderr):
+            self._queue(frames)
+            self._keep_waiting()
+            self._add_ending(ending)
+            return
+        dump = None
+        if _death.is_core_signal(ending) and frames and frames[-1].kind == "dump":
+            dump = frames.pop()
+        self._queue(frames)
+        self._keep_waiting()
+        self._keep(self._death(ending, stderr, dump))
+
+    def _death(self, ending: "Ending", stderr: "bytes | None", dump: "Frame | None") -> "Record":
+        text, reason = (dump.raw, "") if dump else _death.fatal_error(stderr)
+        raw = _death.report(ending, self._pid, self._options.command, text, reason)
+        splitter = Splitter()
+        (frame,) = splitter.feed(raw) + splitter.close()
+        record = _record.record(frame)
+        record["ending"] = ending
+        if stderr is not None:
+            record["stderr"] = stderr.decode("utf-8", "backslashreplace")
+        return record
+
+    def finish(self, wait_until: "Callable[[Callable[[], bool], float], bool]") -> None:
+        """Keep what is left, let the hooks end, tell what was lost."""
+        self._is_flushed = True
+        self._queue(self._splitter.close())
+        self._keep_waiting()
+        if self._hook is not None:
+            if not wait_until(self._hook.is_idle, LONGEST):
+                self._hook.give_up()
+            self._hook.tell_lost()
+        if self._lost:
+            say("%d reports came too fast and were left out" % self._lost)
+        if self._splitter.skipped:
+            say("%d bytes of the program were no report" % self._splitter.skipped)
+
+    # --- one record
+
+    def _keep_waiting(self) -> None:
+        while self._waiting:
+            self.work()
+
+    def _keep(self, record: "Record") -> None:
+        record["time"] = record["time"] or timestamp(time_ns())
+        record["command"] = self._options.command
+        if record["program"] is None:  # of a dump, which has no header
+            record["program"] = _death.program(self._options.command)
+        if self._lost != self._lost_before:
+            record["lost"] = self._lost - self._lost_before
+            self._lost_before = self._lost
+        content = _json(record)
+        path = self._write(record, content)
+        if path and record["pid"] == self._pid:
+            self._newest = path, record
+        if not self._options.quiet:
+            self._tell(record, path)
+        if self._hook is not None:
+            variables = {
+                "CRASHENV_ID": record["id"],
+                "CRASHENV_KIND": record["kind"],
+                "CRASHENV_SUMMARY": printable(record["summary"]),
+                "CRASHENV_PROGRAM": printable(record["program"] or ""),
+                "CRASHENV_FILE": path,
+            }
+            self._hook.add(content, variables)
+
+    def _write(self, record: "Record", content: bytes) -> str:
+        try:
+            return self._store.add(record["id"], content)
+        except OSError as error:
+            say("cannot keep a report: %s" % error)
+            return ""
+
+    def _add_ending(self, ending: "Ending") -> None:
+        if self._newest is None:
+            return
+        path, record = self._newest
+        record["ending"] = ending
+        try:
+            self._store.replace(path, _json(record))
+        except OSError as error:
+            say("cannot keep an ending: %s" % error)
+
+    def _tell(self, record: "Record", path: str) -> None:
+        place = ", ".join(filter(None, [_thread(record), record["where"]]))
+        told = printable(record["summary"]) + (" (%s)" % printable(place) if place else "")
+        if path:
+            folder = " --store " + printable(self._options.store) if self._options.store else ""
+            told += "; crashenv show%s %s" % (folder, record["id"][:8])
+        say(told)
+
+
+def _thread(record: "Record") -> str:
+    if record["kind"] == "exception":
+        return "main thread"
+    if record["kind"] in ("thread", "process"):
+        return "%s %s" % (record["kind"], record["thread"])
+    return "pid %d" % record["pid"] if record["pid"] else ""
+
+
+def printable(text: str) -> str:
+    """One line that cannot steer a terminal."""
+    short = text if len(text) <= _LONGEST_LINE else text[: _LONGEST_LINE - 1] + "…"
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in short)
+
+
+def _json(record: "Record") -> bytes:
+    return to_json(record).encode() + b"\n"

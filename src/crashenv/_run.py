@@ -1,0 +1,150 @@
+"""``crashenv run``: its options."""
+
+import os
+import sys
+
+from crashenv._options import Command, Option, UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from crashenv._options import Values
+
+_USAGE_ERROR = 125  # as env(1), timeout(1) and nohup(1): the rest is the program's
+
+
+class Options:
+    """What the command line says; ``command`` is what is to be run."""
+
+    def __init__(self, values: "Values") -> None:
+        if not values.operands:
+            raise UsageError("no COMMAND to run")
+        self.command = values.operands
+        self.store: str | None = values["store"]
+        self.most_records: int | None = values["max_records"]
+        self.most_bytes: int | None = values["max_size"]
+        self.on_crash: list[str] = values["on_crash"] or []
+        self.capture_stderr = bool(values["capture_stderr"])
+        self.quiet = bool(values["quiet"])
+
+
+def main(arguments: "Sequence[str]") -> int:
+    """Returns only if there is no program, and so no ending to share."""
+    return _COMMAND.main(arguments, _run)
+
+
+def _run(values: "Values") -> int:
+    options = Options(values)
+    if sys.platform != "linux":
+        raise UsageError("needs Linux")
+    _leave_to_the_program()
+    from crashenv import _monitor
+
+    _monitor.run(options)
+
+
+def _leave_to_the_program() -> None:
+    """Take back what PYTHONPATH, PYDEBUG and "python -m" did here, meant for the program.
+
+    A module of the program may have the name of one of the standard library's.
+    """
+    given = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    try:
+        not_ours = {os.path.abspath(path) for path in ("", *given)}
+        sys.path[:] = [path for path in sys.path if os.path.abspath(path) not in not_ours]
+    except FileNotFoundError:  # the working directory was removed
+        pass
+    output = sys.modules.get("crashenv._output")
+    if output is not None:
+        output.at_exit()
+        output.replace(None)
+
+
+def _folder(value: str) -> str:
+    if not value:
+        raise UsageError("--store names no folder")
+    return os.path.abspath(value)
+
+
+def _number(value: str) -> int:
+    if not (value.isascii() and value.isdigit()) or len(value) > 15 or int(value) < 1:
+        raise UsageError("%r is not a number from 1 on" % value)
+    return int(value)
+
+
+def _size(value: str) -> int:
+    shift = {"K": 10, "M": 20, "G": 30}.get(value[-1:].upper(), 0)
+    return _number(value[:-1] if shift else value) << shift
+
+
+def _words(value: str) -> "list[str]":
+    import shlex
+
+    try:
+        words = shlex.split(value)
+    except ValueError as error:
+        raise UsageError("--on-crash %s: %s" % (value, error)) from None
+    if not words:
+        raise UsageError("--on-crash names no program")
+    return words
+
+
+_COMMAND = Command(
+    "run",
+    "[OPTION...] [--] COMMAND [ARGUMENT...]",
+    """\
+Run COMMAND, keep a report of each of its crashes, and end as it ends.
+
+COMMAND can be anything. Every Python program among it and its descendants, of any
+version from 3.9 on and in any virtual environment, writes its crashes into a pipe
+that the monitor reads. The monitor itself reports what a program cannot tell:
+SIGKILL, the OOM killer, a C abort(). Signals, terminal and status are those of
+COMMAND. As process 1 of a container it reaps orphans.
+""",
+    (
+        Option(
+            "--store",
+            "DIR",
+            "keep the records in DIR; $XDG_STATE_HOME/crashenv, or\n"
+            "~/.local/state/crashenv, unless given",
+            _folder,
+        ),
+        Option("--max-records", "N", "keep the newest N records (1000)", _number),
+        Option("--max-size", "SIZE", "keep SIZE bytes of them, with K, M or G (64M)", _size),
+        Option(
+            "--on-crash",
+            "PROGRAM",
+            "run PROGRAM for each crash, one at a time; its words are\n"
+            "split as a shell would, and no shell runs",
+            _words,
+        ),
+        Option(
+            "--capture-stderr",
+            "",
+            "put the last 64 KiB of COMMAND's standard error into the\n"
+            "report of its death; they are printed as always",
+        ),
+        Option("-q, --quiet", "", "do not print a line for each crash"),
+    ),
+    """\
+exit status:
+  COMMAND's own. If a signal ended COMMAND, the same signal ends the monitor; as
+  process 1 it exits with 128 + the signal's number.
+  125  the monitor itself failed, or the options are wrong
+  126  COMMAND was found but cannot be executed
+  127  COMMAND was not found
+
+PROGRAM of --on-crash finds the record on its standard input as one line of JSON, and
+CRASHENV_ID, CRASHENV_KIND, CRASHENV_SUMMARY, CRASHENV_PROGRAM and CRASHENV_FILE in
+its environment. It may take 30 seconds; what it prints goes to standard error.
+
+examples:
+  crashenv run -- python app.py
+  crashenv run --store /var/crash --capture-stderr -- gunicorn app:main
+  crashenv run --quiet --on-crash 'curl -sS --data-binary @- http://log/' -- ./app
+  ENTRYPOINT ["crashenv", "run", "--"]
+""",
+    most=None,
+    usage_error=_USAGE_ERROR,
+)

@@ -1,0 +1,115 @@
+"""The shape of a record, schema 1: what ``crashenv parse`` prints, one in a line.
+
+Only for type checkers: nothing imports this at run time. A reader skips keys that
+it does not know; a key that is gone or means something else makes schema 2.
+"""
+
+from typing import Optional, TypedDict
+
+
+class StackFrame(TypedDict):
+    """``columns`` are the first marked character of ``source`` and the one after the last.
+
+    They count from 0, in the first and in the last marked line. ``repeated`` tells
+    how many more times the same frame was there.
+    """
+
+    file: str
+    line: Optional[int]
+    function: str
+    source: Optional[str]
+    columns: Optional[list[int]]
+    repeated: int
+
+
+class Location(TypedDict):
+    """Where a SyntaxError is."""
+
+    file: str
+    line: Optional[int]
+    text: Optional[str]
+    columns: Optional[list[int]]
+
+
+class Exception_(TypedDict):
+    """``omitted`` exceptions of its chain or of its group are not shown."""
+
+    type: Optional[str]
+    message: str
+    notes: list[str]
+    frames: list[StackFrame]
+    syntax: Optional[Location]
+    cause: "Optional[Exception_]"
+    context: "Optional[Exception_]"
+    exceptions: "list[Exception_]"
+    omitted: int
+
+
+class Thread(TypedDict):
+    """``frames`` has the most recent call first, as in the text."""
+
+    id: Optional[str]
+    name: Optional[str]
+    current: bool
+    frames: list[StackFrame]
+
+
+class CFrame(TypedDict):
+    file: str
+    symbol: Optional[str]
+    offset: Optional[str]
+    address: Optional[str]
+
+
+class Dump(TypedDict):
+    """``signal`` is the name of the one that ``reason`` means."""
+
+    reason: Optional[str]
+    signal: Optional[str]
+    threads: list[Thread]
+    c_stack: list[CFrame]
+    extension_modules: list[str]
+
+
+class Ending(TypedDict):
+    """How the monitor's program ended. Times are in seconds, ``peak_memory`` in bytes.
+
+    ``peak_memory`` is never below the monitor's own, from which the program was forked.
+    ``oom_kills`` are the processes of the cgroup that the OOM killer took meanwhile.
+    """
+
+    status: Optional[int]
+    signal: Optional[str]
+    core: bool
+    run_time: float
+    user_time: float
+    system_time: float
+    peak_memory: int
+    oom_kills: Optional[int]
+
+
+class Record(TypedDict, total=False):
+    schema: int
+    id: str
+    kind: str
+    time: Optional[str]
+    pid: Optional[int]
+    tid: Optional[int]
+    thread: Optional[str]
+    python: Optional[str]
+    program: Optional[str]
+    damage: Optional[str]
+    omitted: int
+    fingerprint: str
+    summary: str
+    where: Optional[str]
+    header: dict[str, str]
+    exception: Optional[Exception_]
+    threads: list[Thread]
+    dump: Optional[Dump]
+    text: str
+    # only from a monitor
+    command: list[str]
+    ending: Ending
+    stderr: str
+    lost: int

@@ -1,0 +1,212 @@
+"""``crashenv show``: one crash, for people."""
+
+import os
+import sys
+
+from crashenv import _list, _records, _traceback, _when
+from crashenv._encode import to_json
+from crashenv._options import Command, Option
+from crashenv._terminal import Style, page, printable, write
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from typing import Any, Optional
+
+    from crashenv._options import Values
+    from crashenv._records import Row
+
+NOT_FOUND = 1
+UNREADABLE = 2
+_LONGEST_ID = 16
+_MOST_TOLD = 4
+
+_COMMAND = Command(
+    "show",
+    "[OPTION...] [ID] [FILE...]",
+    """\
+Show a crash of the store, or of FILE: the newest, or the one whose id begins with ID.
+
+What happened and where comes first, then the traceback. Control characters in it
+are shown as \\\\x1b. A terminal gets colours, unless NO_COLOR is set, and a pager:
+$PAGER, or less.
+""",
+    (
+        _list.STORE,
+        Option("--json", "", "print the record as one line of JSON"),
+        Option("--raw", "", "print the text of the report alone, unchanged"),
+        Option("--no-pager", "", "do not use a pager"),
+    ),
+    """\
+exit status:
+  0  it was shown
+  1  there is no such crash, or ID is the beginning of several
+  2  something cannot be read, or the options are wrong
+
+examples:
+  crashenv show
+  crashenv show 2f6c
+  crashenv show --json | jq '.exception.frames[-1]'
+""",
+    most=1 << 20,
+)
+
+
+def main(arguments: "Sequence[str]") -> int:
+    return _COMMAND.main(arguments, _show)
+
+
+def _show(values: "Values") -> int:
+    problems = _records.Problems("show")
+    prefix, files = _split_operands(values.operands)
+    rows = _records.rows(files, values["store"], problems)
+    if files:
+        rows = _list.in_order(rows)
+    _list.add_seen(rows)
+    found = _find(rows, prefix)
+    if found is None:
+        problems.tell()
+        what = _why_not(rows, prefix) if rows else _list.nothing_in(values)
+        sys.stderr.write("crashenv show: %s\n" % what)
+        return UNREADABLE if problems.unreadable else NOT_FOUND
+    row, record = found
+    if values["json"]:
+        write(to_json(record) + "\n")
+    elif values["raw"]:
+        _write_raw(record["text"])
+    else:
+        text = "".join(_lines(record, row, _first_seen(rows, row), Style(sys.stdout)))
+        write(text) if values["no_pager"] else page(text)
+    problems.tell()
+    return UNREADABLE if problems.unreadable else 0
+
+
+def _split_operands(operands: "Sequence[str]") -> "tuple[str, Sequence[str]]":
+    """The beginning of an id, if the first operand can be that and names no file; the files."""
+    first = operands[0].lower() if operands else ""
+    is_id = len(first) <= _LONGEST_ID and not set(first) - set("0123456789abcdef")
+    if first and is_id and not os.path.exists(operands[0]):
+        return first, operands[1:]
+    return "", operands
+
+
+def _find(rows: "Sequence[Row]", prefix: str) -> "Optional[tuple[Row, Any]]":
+    """The newest that begins with ``prefix``, if all that do are of one id."""
+    candidates = [row for row in rows if row["id"].startswith(prefix)]
+    if prefix and len({row["id"] for row in candidates}) > 1:
+        return None
+    for row in reversed(candidates):
+        record = _records.whole(row)
+        if record is not None:
+            return row, record
+    return None
+
+
+def _why_not(rows: "Sequence[Row]", prefix: str) -> str:
+    ids = sorted({row["id"] for row in rows if row["id"].startswith(prefix)})
+    if not ids:
+        return "there is no crash %s" % prefix
+    more = ", ..." if len(ids) > _MOST_TOLD else ""
+    return "%s is the beginning of %s%s" % (prefix, ", ".join(ids[:_MOST_TOLD]), more)
+
+
+def _first_seen(rows: "Sequence[Row]", row: "Row") -> "Optional[str]":
+    for other in rows:
+        if other["fingerprint"] == row["fingerprint"] and other["time"]:
+            time: str = other["time"]
+            return time
+    return None
+
+
+def _write_raw(text: str) -> None:
+    """Bytes as they came; only a terminal gets no control characters."""
+    if sys.stdout.isatty():
+        write("".join(printable(line) + "\n" for line in text.split("\n")[:-1]))
+    else:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace"))
+
+
+# --- for people
+
+
+def _lines(record: "Any", row: "Row", first_seen: "Optional[str]", style: Style) -> "Iterator[str]":
+    yield style.error(printable(record["summary"])) + "\n"
+    if record["where"]:
+        yield "    " + style.strong(printable(record["where"])) + "\n"
+        source = _source(record)
+        if source:
+            yield "        " + printable(source) + "\n"
+    yield "\n"
+    for name, value in _facts(record, row, first_seen):
+        if value:
+            yield "%s %s\n" % (style.weak("%12s:" % name), printable(value))
+    yield "\n"
+    yield from _text(record["text"], record, style)
+    if record.get("stderr"):
+        yield "\n" + style.weak("Standard error, its end:") + "\n"
+        yield from (printable(line) + "\n" for line in record["stderr"].rstrip("\n").split("\n"))
+
+
+def _source(record: "Any") -> str:
+    """The line of the program that ``where`` names."""
+    exception = record.get("exception") or {}
+    for frame in reversed(exception.get("frames") or []):
+        place = "%s:%s in %s" % (_traceback.base(frame["file"]), frame["line"], frame["function"])
+        if place == record["where"]:
+            return (frame["source"] or "").partition("\n")[0]
+    return ""
+
+
+def _facts(record: "Any", row: "Row", first_seen: "Optional[str]") -> "Iterator[tuple[str, str]]":
+    ago = _when.ago(record["time"])
+    if record["time"]:
+        yield "Time", _when.local(record["time"]) + (" (%s)" % ago if ago else "")
+    yield "Program", record["program"] or ""
+    yield "Command", " ".join(record.get("command") or [])
+    yield "Process", "" if record["pid"] is None else str(record["pid"])
+    yield "Thread", record["thread"] or ""
+    yield "Python", record["python"] or ""
+    if row["seen"] > 1:
+        yield "Seen", "%d times, first %s" % (row["seen"], _when.local(first_seen))
+    yield "Ending", _ending(record.get("ending") or {})
+    yield "Damage", record["damage"] or ""
+    yield "Left out", "%d bytes" % record["omitted"] if record["omitted"] else ""
+    yield "ID", record["id"]
+
+
+def _ending(ending: "dict[str, Any]") -> str:
+    """How the program ended, as far as a monitor knows."""
+    told = []
+    if ending.get("signal"):
+        told.append("killed by %s" % ending["signal"])
+    elif ending.get("status") is not None:
+        told.append("status %s" % ending["status"])
+    if ending.get("core"):
+        told.append("core dumped")
+    if ending.get("oom_kills"):
+        told.append("%s processes killed for lack of memory" % ending["oom_kills"])
+    for key, what in (("run_time", "ran"), ("user_time", "user"), ("system_time", "system")):
+        if isinstance(ending.get(key), (int, float)):
+            told.append("%s %.2f s" % (what, ending[key]))
+    if isinstance(ending.get("peak_memory"), (int, float)):
+        told.append("peak memory %.1f MiB" % (ending["peak_memory"] / (1 << 20)))
+    return ", ".join(told)
+
+
+def _text(text: str, record: "Any", style: Style) -> "Iterator[str]":
+    """The report itself: where the program was is strong, what it raised is red."""
+    title = record["summary"].removesuffix("...")
+    is_own = False
+    for line in text.removesuffix("\n").split("\n"):
+        shown = printable(line)
+        stripped = line.lstrip(" |")
+        if stripped.startswith('File "'):
+            is_own = _traceback.is_own(stripped[len('File "') :].partition('"')[0])
+            yield (style.strong(shown) if is_own else style.weak(shown)) + "\n"
+        elif line.startswith("    ") and not is_own:
+            yield style.weak(shown) + "\n"
+        elif title and stripped.startswith(title):
+            yield style.error(shown) + "\n"
+        else:
+            yield shown + "\n"

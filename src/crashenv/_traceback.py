@@ -1,0 +1,434 @@
+"""The text that ``traceback`` prints -> what it tells, for CPython 3.9 to 3.15 and PyPy.
+
+Never fails: of a text that is damaged or no traceback at all it tells what it
+finds. One look at each line, and no recursion but into groups, which is bounded.
+"""
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any, Optional, Union
+
+    from crashenv._schema import Exception_, Location, StackFrame
+
+    # A line, a place with the text that tells of it, the sub-exceptions of a group.
+    Item = Union[str, "Place", list["list[Item]"]]
+
+# A JSON text of this nests less than 256 deep, which is as far as jq 1.6 reads.
+MOST_IN_CHAIN = 20
+DEEPEST_GROUP = 10  # as traceback's own max_group_depth
+
+_HEADER = "Traceback (most recent call last):"
+_GROUP_HEADER = "Exception Group Traceback (most recent call last):"
+_HEADERS = (_HEADER, _GROUP_HEADER)
+_GROUP_AT_TOP = "  + " + _GROUP_HEADER
+_LINKS = {
+    "The above exception was the direct cause of the following exception:": "cause",
+    "During handling of the above exception, another exception occurred:": "context",
+}
+_FRAME = '  File "'
+_SOURCE = "    "
+_REPEATED = "  [Previous line repeated "
+_OMISSION = ("[crashenv: ", " bytes left out]")
+_RULE = "+------------------------------------"
+_IN_NAME = str.maketrans("", "", ".<>")
+
+
+def parse(text: str, notes: "Sequence[int]" = ()) -> "Optional[Exception_]":
+    """The exception that ``text`` shows, which is the last one of its chain.
+
+    ``notes`` tells how many lines each of its notes has (PEP 678), for they are
+    printed as the other lines of a message are.
+    """
+    if text.endswith("\n"):
+        text = text[:-1]
+    items = _items(_with_groups(text.split("\n"))) if _GROUP_AT_TOP in text else _places(text)
+    exception = _chain(items, _begin(items), 0)
+    if exception is not None and notes:
+        _take_notes(exception, notes)
+    return exception
+
+
+def _take_notes(exception: "Exception_", sizes: "Sequence[int]") -> None:
+    lines = [*exception["message"].split("\n"), *exception["notes"]]
+    position = len(lines) - sum(sizes)
+    if position < 1:  # the report was shortened
+        return
+    exception["message"], exception["notes"] = "\n".join(lines[:position]), []
+    for size in sizes:
+        exception["notes"].append("\n".join(lines[position : position + size]))
+        position += size
+
+
+def omitted(line: str) -> int:
+    """How many bytes the writer left out, if ``line`` says so; else 0."""
+    begin, end = _OMISSION
+    if line.startswith(begin) and line.endswith(end):
+        count = line[len(begin) : -len(end)]
+        if count.isdecimal() and len(count) < 20:
+            return int(count)
+    return 0
+
+
+def _begin(items: "list[Item]") -> int:
+    """Past "Exception in thread ...:" and the like, whatever lines the thread's name has."""
+    for index, item in enumerate(items):
+        if not isinstance(item, str) or item in _HEADERS:
+            return index
+    return 0 if items and _split_type(str(items[0]))[0] else 1
+
+
+# --- groups: an item that is a list holds the sub-exceptions
+
+
+def _with_groups(lines: "list[str]") -> "list[Any]":
+    """Take the margins of exception groups away.
+
+    Of groups whose last sub-exception is a group, only the innermost gets a rule
+    below. And 3.11 prints some lines in groups without a margin.
+    """
+    root: list[Any] = []
+    regions = [root]
+    in_group = False
+    for line in lines:
+        if line in (_GROUP_AT_TOP, _HEADER) or line in _LINKS:
+            if len(regions) > 1 and regions[-1][-1:] == [""]:
+                root.append(regions[-1].pop())
+            del regions[1:]
+            in_group = line == _GROUP_AT_TOP
+            root.append(_GROUP_HEADER if in_group else line)
+            continue
+        column = len(line) - len(line.lstrip(" "))
+        mark, content = line[column : column + 2], line[column + 2 :]
+        level = column // 2
+        if not in_group or mark not in ("| ", "|", "+-") or not 1 <= level <= len(regions):
+            regions[-1].append(line)
+            continue
+        del regions[level:]
+        if mark != "+-":
+            regions[-1].append(content)
+        elif content.startswith("+-"):
+            first: list[Any] = []
+            regions[-1].append([first])
+            regions.append(first)
+        elif level == 1:
+            regions[-1].append(line)
+        elif line[column:] == _RULE:
+            regions.pop()
+            in_group = level > 2
+        elif isinstance(regions[-2][-1], list):
+            regions[-1] = []
+            regions[-2][-1].append(regions[-1])
+    return root
+
+
+def _items(region: "list[Any]") -> "list[Item]":
+    """``region`` with places in place of the lines that tell of them."""
+    items: list[Item] = []
+    lines: list[str] = []
+    for part in region:
+        if isinstance(part, str):
+            lines.append(part)
+            continue
+        items += _places("\n".join(lines)) if lines else ()
+        items.append(part)
+        lines = []
+    return items + (_places("\n".join(lines)) if lines else [])
+
+
+def _sub_exceptions(exception: "Exception_", children: "list[Any]", depth: int) -> None:
+    for region in children:
+        first = str(region[0]) if region else ""
+        if first.startswith("and ") and first.endswith((" exception", " exceptions")):
+            exception["omitted"] += _number(first.split(" ")[1])
+        elif depth == DEEPEST_GROUP or first.startswith("... (max_group_depth is "):
+            exception["omitted"] += 1
+        else:
+            child = _chain(_items(region), 0, depth + 1)
+            if child is not None:
+                exception["exceptions"].append(child)
+
+
+# --- chains
+
+
+def _chain(items: "list[Item]", start: int, depth: int) -> "Optional[Exception_]":
+    """The last exception of a chain, and by way of it the others."""
+    bounds, links = [start], []
+    for index in range(start + 2, len(items) - 2):
+        item = items[index]
+        if isinstance(item, str) and item in _LINKS and _is_link(items, index):
+            links.append(_LINKS[item])
+            bounds.append(index + 2)
+    bounds.append(len(items) + 2)
+    count = len(links) + 1
+    half = MOST_IN_CHAIN // 2
+    shown = [n for n in range(count) if n < half or n >= count - half]
+    last: Optional[Exception_] = None
+    before = -1
+    for n in shown:
+        exception = _exception(items[bounds[n] : bounds[n + 1] - 3 + (n + 1 == count)], depth)
+        if exception is None:
+            continue
+        exception["omitted"] += n - before - 1
+        if last is not None:
+            if links[n - 1] == "cause":
+                exception["cause"] = last
+            else:
+                exception["context"] = last
+        last, before = exception, n
+    return last
+
+
+def _is_link(items: "list[Item]", index: int) -> bool:
+    if items[index - 1] != "" or items[index + 1] != "":
+        return False
+    after = items[index + 2]
+    if isinstance(after, str):
+        return after in _HEADERS or _split_type(after)[0] is not None
+    return isinstance(after, Place)
+
+
+# --- one exception
+
+
+def new_exception() -> "Exception_":
+    return {
+        "type": None,
+        "message": "",
+        "notes": [],
+        "frames": [],
+        "syntax": None,
+        "cause": None,
+        "context": None,
+        "exceptions": [],
+        "omitted": 0,
+    }
+
+
+def _exception(items: "list[Item]", depth: int) -> "Optional[Exception_]":
+    exception = new_exception()
+    position = _frames(items, int(bool(items) and items[0] in _HEADERS), exception)
+    message: list[str] = []
+    for item in items[position:]:
+        if isinstance(item, list):
+            _sub_exceptions(exception, item, depth)
+        else:
+            message.append(item if isinstance(item, str) else item.text)
+    if message:
+        exception["type"], message[0] = _split_type(message[0])
+        last = _last_of_message(exception["type"], message)
+        exception["message"] = "\n".join(message[:last])
+        exception["notes"] = message[last:]
+    return exception if message or exception["frames"] else None
+
+
+def _last_of_message(name: "str | None", message: "list[str]") -> int:
+    """Where notes begin, where that is sure: they are printed as a message's other lines are."""
+    if name == "KeyError":  # shows its argument's repr()
+        return 1
+    for index, line in enumerate(message):
+        if line.endswith((" sub-exception)", " sub-exceptions)")):
+            return index + 1
+    return len(message)
+
+
+def _split_type(line: str) -> "tuple[Optional[str], str]":
+    """``module.Name: message`` -> the name and the message; no name if it cannot be one."""
+    name, _, message = line.partition(": ")
+    if not _ and name.endswith(":"):
+        name = name[:-1]
+    if name.translate(_IN_NAME).isidentifier():
+        return name, message
+    return None, line
+
+
+def _frames(items: "list[Item]", position: int, exception: "Exception_") -> int:
+    """Take the frames at ``position``; return where the message begins."""
+    frames = exception["frames"]
+    while position < len(items):
+        item = items[position]
+        if isinstance(item, Place):
+            if item.is_frame:
+                frames.append(item)  # type: ignore[arg-type]
+            else:
+                exception["syntax"] = item.as_syntax()
+            position += 1
+        elif _is_cut(items, position):
+            if frames and isinstance(item, str) and omitted(item):
+                frames.pop()  # whose function's name may be cut
+            position = _after_cut(items, position)
+        else:
+            break
+    return position
+
+
+# --- reports whose middle was left out
+
+
+def _is_cut(items: "list[Item]", position: int) -> bool:
+    item = items[position]
+    if not isinstance(item, str):
+        return False
+    following = items[position + 1] if position + 1 < len(items) else ""
+    cut_line = item.startswith(" ") and isinstance(following, str) and omitted(following)
+    return bool(cut_line or omitted(item))
+
+
+def _after_cut(items: "list[Item]", position: int) -> int:
+    """Where something begins that is whole, behind the line that tells of the omission."""
+    position += 1 if omitted(str(items[position])) else 2
+    for after in range(position, len(items)):
+        if isinstance(items[after], Place):
+            return after
+    for after in range(position + 1, len(items)):
+        item = items[after]
+        if isinstance(item, str) and _split_type(item)[0]:
+            return after
+    return position
+
+
+# --- places: a frame, or where a SyntaxError is
+
+_MOST_KEPT = 2048
+_LONGEST_KEPT = 512  # characters
+_kept: "dict[str, Place]" = {}
+
+
+class Place(dict):  # type: ignore[type-arg]
+    """A ``StackFrame``, and what else is worth knowing of it but once.
+
+    Programs crash in the same places again and again, so those are kept that were
+    seen; they are not to be changed.
+    """
+
+    __slots__ = ("is_frame", "is_own", "json", "name", "text")
+
+    def __init__(self, text: str, frame: "StackFrame", is_frame: bool = True) -> None:
+        super().__init__(frame)
+        self.text = text
+        self.is_frame = is_frame
+        self.is_own = is_own(frame["file"])
+        self.name = base(frame["file"]) + ":" + frame["function"]
+        self.json = ""
+
+    def as_syntax(self) -> "Location":
+        return {
+            "file": self["file"],
+            "line": self["line"],
+            "text": self["source"],
+            "columns": self["columns"],
+        }
+
+
+def _places(text: str) -> "list[Item]":
+    """The lines of ``text``, and places in place of those that tell of one."""
+    first, *rest = ("\n" + text).split("\n" + _FRAME)
+    items: list[Item] = list(first.split("\n")[1:])
+    for part in rest:
+        place = _kept.get(part)
+        if place is not None:
+            items.append(place)
+            continue
+        lines = part.split("\n")
+        if '", line ' not in lines[0]:  # cut, or something else
+            items.append(_FRAME + lines[0])
+            items += lines[1:]
+            continue
+        end = 1
+        while end < len(lines) and lines[end].startswith((_SOURCE, _REPEATED)):
+            end += 1
+        items.append(_place(lines, end))
+        items += lines[end:]
+    return items
+
+
+def _place(lines: "list[str]", end: int) -> Place:
+    part = "\n".join(lines[:end])
+    place = _kept.get(part)
+    if place is None:
+        place = _new_place(_FRAME + part, lines[:end])
+        if len(part) <= _LONGEST_KEPT:
+            if len(_kept) >= _MOST_KEPT:
+                _kept.clear()
+            _kept[part] = place
+    return place
+
+
+def _new_place(text: str, lines: "list[str]") -> Place:
+    file, _, rest = lines[0].partition('", line ')
+    number, comma, function = rest.partition(", in ")
+    repeated = 0
+    if len(lines) > 1 and lines[-1].startswith(_REPEATED):
+        repeated = _number(lines.pop()[len(_REPEATED) :].partition(" ")[0])
+    source, columns = _source(lines[1:])
+    return Place(
+        text,
+        {
+            "file": file,
+            "line": _number(number) if number.isdecimal() else None,
+            "function": function,
+            "source": source,
+            "columns": columns,
+            "repeated": repeated,
+        },
+        is_frame=bool(comma),
+    )
+
+
+def _source(lines: "list[str]") -> "tuple[Optional[str], Optional[list[int]]]":
+    """The source in ``lines``, and what is marked in it."""
+    sources: list[str] = []
+    begin = end = -1
+    for line in lines:
+        text = line[len(_SOURCE) :]
+        if sources and not text.strip(" ^~") and text.strip(" "):
+            left = len(text) - len(text.lstrip(" "))
+            begin = _index(sources[-1], left) if begin < 0 else begin
+            end = _index(sources[-1], len(text.rstrip(" ")))
+        else:
+            sources.append(text)
+    return "\n".join(sources) if sources else None, None if begin < 0 else [begin, end]
+
+
+def _index(line: str, column: int) -> int:
+    """Which character of ``line`` stands in a terminal's ``column``."""
+    if line.isascii():
+        return column
+    from unicodedata import east_asian_width
+
+    for index, character in enumerate(line):
+        if column <= 0:
+            return index
+        column -= 1 + (east_asian_width(character) in "WF")
+    return len(line) + max(0, column)
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isdecimal() and len(text) < 10 else 0
+
+
+# --- whose code it is
+
+_NOT_OWN = (
+    "/site-packages/",
+    "/dist-packages/",
+    "/lib/python3",
+    "/lib64/python3",
+    "/Lib/",
+    "/lib/pypy3",
+    "/lib-python/",
+    "/lib_pypy/",
+)
+
+
+def is_own(file: str) -> bool:
+    """Whether ``file`` is the program's, and not the interpreter's nor a library's."""
+    path = file.replace("\\", "/")
+    if path.startswith(("<frozen ", "<builtin>")):
+        return False
+    return not any(part in path for part in _NOT_OWN)
+
+
+def base(file: str) -> str:
+    return file.replace("\\", "/").rpartition("/")[2]

@@ -1,0 +1,222 @@
+"""Crashes of every class, in children of this interpreter, and whether their reports arrive."""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+from crashenv import _record
+from crashenv._settings import VARIABLE
+from crashenv._stream import Splitter
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from crashenv._stream import Frame
+
+_DEADLINE = 60  # seconds for one child
+_PYPY = sys.implementation.name == "pypy"
+_DUMP = "dump"
+_NOTHING = "nothing"
+
+_THREAD = """
+import threading
+def fail(): raise ValueError("trial")
+thread = threading.Thread(target=fail)
+thread.start()
+thread.join()
+"""
+_RAW_THREAD = """
+import _thread, time
+def fail(): raise ValueError("trial")
+_thread.start_new_thread(fail, ())
+time.sleep(0.1)
+while _thread._count(): time.sleep(0.01)
+"""
+_WORKER = """
+import multiprocessing
+def fail(): raise ValueError("trial")
+if __name__ == "__main__":
+    context = multiprocessing.get_context("%s")
+    worker = context.Process(target=fail)
+    worker.start()
+    worker.join()
+"""
+_FORK = """
+import os
+if not os.fork():
+    raise ValueError("trial")
+os.wait()
+"""
+# Up to 3.11 an isolated one has no threads.
+_SUBINTERPRETER = """
+import %s as interpreters, sys
+options = dict(isolated=False) if sys.version_info < (3, 12) else {}
+run = getattr(interpreters, "exec", None) or interpreters.run_string
+run(interpreters.create(**options), %r)
+"""
+_GROUP = "raise ExceptionGroup('trial', [ValueError(1), KeyError(2)])"
+_NO_STR = """
+class Hostile(Exception):
+    def __str__(self): raise ValueError
+    __repr__ = __str__
+raise Hostile
+"""
+_HOOK = "import sys; sys.excepthook = lambda *error: None; raise ValueError('trial')"
+_SIGNAL = "import os; os.kill(os.getpid(), %d)"
+_OVERFLOW = "import faulthandler; faulthandler._stack_overflow()"
+_SHARED = "import faulthandler; faulthandler.enable(); " + _SIGNAL
+_FATAL_ERROR = "import ctypes; ctypes.pythonapi.Py_FatalError(b'trial')"
+_MONITOR = "only a monitor can tell: crashenv run"
+_FATAL = ("SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL", "SIGABRT")
+_CORE = ("SIGQUIT", "SIGSYS", "SIGTRAP", "SIGXCPU")
+
+
+class Trial:
+    """A crash: ``source`` is a program, run as ``python -c`` or as a ``script``.
+
+    ``expected`` is the kind of the record that is to arrive; ``remark`` is for people.
+    """
+
+    def __init__(
+        self, name: str, expected: str, source: str, script: bool = False, remark: str = ""
+    ) -> None:
+        self.name = name
+        self.expected = expected
+        self.source = source
+        self.script = script
+        self.remark = remark
+
+
+class Outcome:
+    """What came of a trial."""
+
+    def __init__(self, trial: Trial, arrived: "Sequence[str]", problem: str) -> None:
+        self.trial = trial
+        self.arrived = ", ".join(arrived) or _NOTHING
+        self.is_good = not problem and self.arrived == trial.expected
+        self.remark = problem or trial.remark
+
+
+def trials() -> "Iterator[Trial]":
+    """One of each class that this interpreter and this system have."""
+    fail = "raise ValueError('trial')"
+    yield Trial("exception, python -c", "exception", fail)
+    yield Trial("exception, script", "exception", fail, script=True)
+    yield Trial("exception, hook replaced", "exception", _HOOK)
+    yield Trial("missing module", "exception", "import crashenv_has_no_such_module")
+    yield Trial("syntax error in the script", "exception", "def trial(:", script=True)
+    yield Trial("exception that has no text", "exception", _NO_STR)
+    if sys.version_info >= (3, 11):
+        yield Trial("exception group", "exception", _GROUP)
+    yield Trial("thread", "thread", _THREAD)
+    yield Trial("raw thread", "thread", _RAW_THREAD)
+    module = _interpreters()
+    if module:
+        source = _SUBINTERPRETER % (module, _THREAD)
+        yield Trial("thread of a sub-interpreter", "thread", source)
+    if hasattr(os, "fork"):
+        yield Trial("child by os.fork", "exception", _FORK)
+    for method in _start_methods():
+        name = "multiprocessing, " + method
+        yield Trial(name, "process", _WORKER % method, script=True)
+    yield from _native()
+    if not _PYPY:
+        yield Trial("Py_FatalError", _NOTHING, _FATAL_ERROR, remark=_MONITOR)
+    if hasattr(signal, "SIGKILL"):
+        yield Trial("SIGKILL", _NOTHING, _SIGNAL % signal.SIGKILL, remark=_MONITOR)
+    yield Trial("sys.exit(1)", _NOTHING, "import sys; sys.exit(1)", remark="is no crash")
+    yield Trial("clean exit", _NOTHING, "pass", remark="is no crash")
+
+
+def _interpreters() -> str:
+    from importlib.util import find_spec
+
+    return next((n for n in ("_interpreters", "_xxsubinterpreters") if find_spec(n)), "")
+
+
+def _start_methods() -> "Sequence[str]":
+    import multiprocessing
+
+    return multiprocessing.get_all_start_methods()
+
+
+def _native() -> "Iterator[Trial]":
+    for name in _FATAL:
+        if hasattr(signal, name):
+            yield Trial(name, _DUMP, _SIGNAL % getattr(signal, name))
+    if not _PYPY:  # whose faulthandler has no alternate stack, nor register()
+        yield Trial("C stack overflow", _DUMP, _OVERFLOW)
+        for name in _CORE:
+            if hasattr(signal, name):
+                yield Trial(name, _DUMP, _SIGNAL % getattr(signal, name))
+        yield Trial("SIGSEGV, faulthandler in use", _DUMP, _SHARED % signal.SIGSEGV)
+
+
+def attempt(trial: Trial) -> Outcome:
+    """Run the child to its end, and read what it left."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-c", trial.source]
+        if trial.script:
+            path = os.path.join(folder, "trial.py")
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(trial.source)
+            command = [sys.executable, path]
+        reader, writer = os.pipe()
+        try:
+            try:
+                problem = _run(command, folder, writer)
+            finally:
+                os.close(writer)
+            frames = _read(reader)
+        finally:
+            os.close(reader)
+    kinds = [_record.record(frame)["kind"] for frame in frames]
+    return Outcome(trial, kinds, problem)
+
+
+def _run(command: "Sequence[str]", folder: str, writer: int) -> str:
+    """Return what went wrong."""
+    variables = {**os.environ, VARIABLE: "crashfd=%d" % writer}
+    try:
+        subprocess.run(
+            command,
+            cwd=folder,
+            env=variables,
+            pass_fds=[writer],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            preexec_fn=_no_core_file,
+            timeout=_DEADLINE,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return "did not end within %d s" % _DEADLINE
+    except OSError as error:
+        return str(error)
+    return ""
+
+
+def _no_core_file() -> None:
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _read(reader: int) -> "list[Frame]":
+    """Until the last of the child's descendants has closed its end, or too much time passed."""
+    import select
+
+    splitter = Splitter()
+    frames: list[Frame] = []
+    deadline = time.monotonic() + _DEADLINE
+    while select.select([reader], [], [], max(0.0, deadline - time.monotonic()))[0]:
+        data = os.read(reader, 1 << 16)
+        if not data:
+            break
+        frames += splitter.feed(data)
+    return frames + splitter.close()

@@ -1,0 +1,98 @@
+"""Points in time: as records have them, as people write and read them."""
+
+import time
+
+_DAY = 86400
+_MOST_KEPT = 1000
+_UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": _DAY, "w": 7 * _DAY}
+
+
+def seconds(stamp: "str | None") -> "int | None":
+    """Since 1970, of a time in RFC 3339 with ``Z``, such as a record has; None of another text."""
+    if stamp is None or stamp[10:11] != "T" or not stamp.endswith("Z"):
+        return None
+    try:
+        midnight = _midnights.get(stamp[:10]) or _midnight(stamp[:10])
+        return midnight + int(stamp[11:13]) * 3600 + int(stamp[14:16]) * 60 + int(stamp[17:19])
+    except ValueError:
+        return None
+
+
+_hours: "dict[str, str]" = {}  # UTC -> local; where clocks change, they do so at a full hour
+_midnights: "dict[str, int]" = {}
+
+
+def _midnight(date: str) -> int:
+    """In the Gregorian calendar; datetime takes 4 ms to import."""
+    year, month, day = map(int, date.split("-"))
+    if month < 3:
+        year, month = year - 1, month + 12
+    leaps = year // 4 - year // 100 + year // 400
+    days = 365 * year + leaps + (153 * month - 457) // 5 + day - 719469
+    if len(_midnights) >= _MOST_KEPT:
+        _midnights.clear()
+    _midnights[date] = days * _DAY
+    return days * _DAY
+
+
+def local(stamp: "str | None") -> str:
+    """Year to second, in local time; ``-`` of no time."""
+    known = _hours.get(stamp[:13]) if stamp else None
+    if known is not None and stamp is not None:
+        return known + stamp[13:19]
+    since = seconds(stamp)
+    if since is None or stamp is None:
+        return "-"
+    try:
+        shown = time.localtime(since)
+        text = time.strftime("%Y-%m-%d %H:%M:%S", shown)
+    except (OverflowError, OSError, ValueError):
+        return "-"
+    if not shown.tm_gmtoff % 3600:
+        if len(_hours) >= _MOST_KEPT:
+            _hours.clear()
+        _hours[stamp[:13]] = text[:13]
+    return text
+
+
+def ago(stamp: "str | None") -> str:
+    """``3 min ago``; empty of no time, or of one to come."""
+    since = seconds(stamp)
+    passed = -1 if since is None else int(time.time()) - since
+    if passed < 0:
+        return ""
+    for unit in ("d", "h", "min"):
+        if passed >= 2 * _UNITS[unit]:
+            return "%d %s ago" % (passed // _UNITS[unit], unit)
+    return "%d s ago" % passed
+
+
+def parse(text: str) -> int:
+    """Seconds since 1970, of what a person means, in local time unless it says another.
+
+    ``2026-11-22``, ``2026-11-22 10:11[:12]``, ``2026-11-22T10:11:12Z``, ``10:11``,
+    ``today``, ``yesterday``, ``@SECONDS`` or how long ago: ``90s``, ``30min``,
+    ``2h``, ``7d``, ``1w``. Raises ValueError.
+    """
+    from datetime import datetime, timedelta
+
+    text = text.strip()
+    midnight = datetime.now().replace(hour=0, minute=0, second=0, microsecond=0)
+    if text in ("today", "yesterday"):
+        return _to_seconds(midnight - timedelta(days=text == "yesterday"))
+    if text.startswith("@"):
+        return int(text[1:])
+    past = text[: -len("ago")].rstrip() if text.endswith("ago") else text
+    number = past.rstrip("abcdefghijklmnopqrstuvwxyz").rstrip()
+    unit = past[len(number) :].strip()
+    if number.isdigit() and unit in _UNITS:
+        return int(time.time()) - int(number) * _UNITS[unit]
+    if len(text) in (5, 8) and text[2] == ":":
+        text = midnight.strftime("%Y-%m-%d ") + text
+    if text.endswith("Z"):  # from 3.11 on fromisoformat() knows it
+        text = text[:-1] + "+00:00"
+    return _to_seconds(datetime.fromisoformat(text))
+
+
+def _to_seconds(when: "object") -> int:
+    return int(when.timestamp())  # type: ignore[attr-defined]

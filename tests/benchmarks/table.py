@@ -1,0 +1,59 @@
+"""A line of a table, and how a ratio gets there."""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from tests.benchmarks.measure import Figure, Reading, of_medians, of_rounds, quotient
+
+
+@dataclasses.dataclass
+class Row:
+    """A line of the table. Without a figure, ``note`` says why there is none.
+
+    ``figure`` is what the budget is about: of the medians of wall time, or of resident
+    memory. ``control`` is of the readings' controls, by rounds.
+    """
+
+    what: str
+    limit: float | None = None
+    figure: Figure | None = None
+    control: Figure | None = None
+    unit: str = ""
+    note: str = ""
+
+    def met(self) -> str:
+        """ "noise" where wall time and its control disagree, or neither is certain.
+
+        With a unit there is no noise to speak of, and the control is another thing.
+        """
+        figures = [f for f in (self.figure, None if self.unit else self.control) if f]
+        if self.limit is None or not figures:
+            return ""
+        limit = self.limit
+        if all(f.value <= limit for f in figures):
+            return "yes"
+        certain = all(f.value > limit for f in figures) and any(f.low > limit for f in figures)
+        return "no" if certain else "noise"
+
+
+class Series(NamedTuple):
+    """The readings of one variant, taken apart."""
+
+    values: Sequence[float]
+    controls: Sequence[float]
+
+    @classmethod
+    def of(cls, readings: Sequence[Reading]) -> Series:
+        return cls([r.value for r in readings], [r.control for r in readings])
+
+
+def ratio_row(what: str, limit: float | None, on: Sequence[Reading], off: Sequence[Reading]) -> Row:
+    a, b = Series.of(on), Series.of(off)
+    medians = [1000 * statistics.median(values) for values in (a.values, b.values)]
+    note = "%.2f / %.2f ms" % tuple(medians)
+    figure = of_medians(quotient, a.values, b.values)
+    return Row(what, limit, figure, of_rounds(quotient, a.controls, b.controls), note=note)

@@ -1,0 +1,112 @@
+"""Imports run one way: what dies imports nothing of what reads."""
+
+from __future__ import annotations
+
+import ast
+import sys
+import unittest
+from pathlib import Path
+
+from tests.driver import INSTALLED, ROOT, CommandTest, importable, run
+from tests.test_stream import report
+
+if not INSTALLED:
+    sys.path.insert(0, str(ROOT / "src"))
+
+import crashenv
+from crashenv import _load
+
+SOURCES = Path(crashenv.__file__).parent
+# Besides, what those import when it is needed.
+DYING = {
+    *("__init__", "_load", "_api", "_crashfile", "_patches", "_relay", "_warning"),
+    *_load.BOOTSTRAP,
+    *_load.START_SIDE,
+    *_load.CRASH_SIDE,
+}
+# Each ends in another way, and prints what was imported by then.
+PROGRAM = """
+import atexit, os, sys, threading
+def show():
+    print(*sorted(name for name in sys.modules if name.partition(".")[0] == "crashenv"), flush=True)
+atexit.register(show)
+thread = threading.Thread(target=lambda: 1/0)
+thread.start()
+thread.join()
+if not os.fork():
+    1/0
+os.wait()
+try:
+    1/0
+except ZeroDivisionError as error:
+    raise ValueError from error
+"""
+NOT_FOR_LIST = {"argparse", "collections", "datetime", "json", "re", "subprocess", "typing"}
+
+
+def imports(source: str) -> set[str]:
+    """The modules of ours that are imported, for type checkers alone left out."""
+    found: set[str] = set()
+    nodes: list[ast.AST] = [ast.parse(source)]
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            nodes += node.orelse
+            continue
+        if isinstance(node, ast.ImportFrom) and node.module == "crashenv":
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("crashenv."):
+            found.add(str(node.module).partition(".")[2])
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+            found.update(name.partition(".")[2] for name in names if name.startswith("crashenv."))
+        nodes += ast.iter_child_nodes(node)
+    return {name for name in found if name.startswith("_")}
+
+
+class Sources(unittest.TestCase):
+    def test_dying_side_imports_only_itself(self) -> None:
+        for name in DYING:
+            with self.subTest(name):
+                self.assertLessEqual(imports((SOURCES / (name + ".py")).read_text()), DYING)
+
+    def test_it_would_be_noticed(self) -> None:
+        for source in (
+            "from crashenv import _record",
+            "from crashenv._record import record",
+            "import crashenv._record",
+            "def f():\n    if x:\n        from crashenv import _record",
+        ):
+            self.assertEqual(imports(source), {"_record"}, source)
+        self.assertEqual(imports("if TYPE_CHECKING:\n    from crashenv import _record"), set())
+
+
+class Processes(CommandTest):
+    def test_crash_imports_no_reading_module(self) -> None:
+        result = self.run_with(PROGRAM)
+        lines = result.stdout.decode().splitlines()
+        self.assertEqual(len(lines), 2, str(result))
+        for line in lines:
+            names = {name.partition(".")[2] or "__init__" for name in line.split()}
+            self.assertIn("_crash", names)
+            self.assertLessEqual(names, DYING)
+
+    def test_splitter_needs_nothing_but_the_format(self) -> None:
+        source = "import sys; before = set(sys.modules); import crashenv._stream"
+        output = run(
+            source + "; print(*sorted(set(sys.modules) - before))",
+            env={**self.env, "PYTHONPATH": importable()},
+        ).stdout
+        self.assertEqual(output.split(), [b"crashenv", b"crashenv._stream", b"crashenv._wire"])
+
+    def test_list_of_a_store_imports_little(self) -> None:
+        path = self.folder / "log"
+        path.write_bytes(report())
+        self.run_monitored([sys.executable, "-c", "1/0"], "--quiet")
+        source = "import sys; before = set(sys.modules)\nfrom crashenv.__main__ import main\n"
+        source += "main(['list']); print(*sorted(set(sys.modules) - before), file=sys.stderr)"
+        result = run(source, env=self.env)
+        self.assertIn(b"ZeroDivisionError", result.stdout)
+        added = set(result.stderr.decode().split())
+        self.assertLessEqual({"crashenv._list"}, added)
+        self.assertEqual(added & NOT_FOR_LIST, set())
