@@ -31,9 +31,13 @@ thread.join()
 """
 _RAW_THREAD = """
 import _thread, time
-def fail(): raise ValueError("trial")
+running = _thread.allocate_lock()
+running.acquire()
+def fail():
+    running.release()
+    raise ValueError("trial")
 _thread.start_new_thread(fail, ())
-time.sleep(0.1)
+running.acquire()
 while _thread._count(): time.sleep(0.01)
 """
 _WORKER = """
