@@ -14,15 +14,14 @@ if not INSTALLED:
     sys.path.insert(0, str(ROOT / "src"))
 
 import crashenv
-from crashenv import _load
 
 SOURCES = Path(crashenv.__file__).parent
 # Besides, what those import when it is needed.
 DYING = {
-    *("__init__", "_load", "_api", "_crashfile", "_patches", "_relay", "_warning"),
-    *_load.BOOTSTRAP,
-    *_load.START_SIDE,
-    *_load.CRASH_SIDE,
+    *("__init__", "_api", "_borrowed", "_crashfile", "_mounts", "_patches", "_relay", "_warning"),
+    *crashenv.BOOTSTRAP,
+    *crashenv.START_SIDE,
+    *crashenv.CRASH_SIDE,
 }
 # Each ends in another way, and prints what was imported by then.
 PROGRAM = """

@@ -5,7 +5,7 @@ import stat
 import sys
 
 from crashenv import _bootstrap, _crashfile, _installation, _settings
-from crashenv._descriptor import PrivateCopy, Unusable, identity, is_file
+from crashenv._descriptor import PrivateCopy, identity, is_file
 from crashenv._options import Command, Option
 from crashenv._settings import VARIABLE, Problem
 from crashenv._terminal import Style, printable, write
@@ -118,7 +118,7 @@ def _output(settings: "Settings") -> "Finding":
         if settings.path is not None:
             return "ok", "reports are appended to " + _try_file(settings.path)
         return _try_descriptor(settings)
-    except (Unusable, Problem) as error:
+    except Problem as error:
         reason = str(error)
     except OSError as error:
         reason = os.strerror(error.errno or 0)
@@ -146,7 +146,7 @@ def _try_descriptor(settings: "Settings") -> "Finding":
     try:
         status = os.fstat(fd)
     except OSError:
-        raise Unusable("is not open") from None
+        raise Problem("is not open") from None
     PrivateCopy(fd).close()
     kind = next((name for test, name in _KINDS if test(status.st_mode)), "something else")
     return "ok", "reports go to descriptor %d, %s (%d:%d)" % (fd, kind, *identity(status))
