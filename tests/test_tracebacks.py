@@ -296,6 +296,11 @@ def max_depth(value: Any) -> int:
 
 
 class AnyText(unittest.TestCase):
+    def test_many_omissions(self) -> None:
+        # each looked through all that follows, once: half an hour of it
+        text = "  x\n[crashenv: 1 bytes left out]\n" * 100_000
+        self.assertEqual(report(text)["omitted"], 1)
+
     def test_pieces_of_tracebacks_in_any_order(self) -> None:
         texts = [text_of(raised(fail)) for fail in FAILURES.values()]
         pieces = [piece for text in texts for piece in text.split("\n")]

@@ -246,6 +246,7 @@ def _split_type(line: str) -> "tuple[Optional[str], str]":
 def _frames(items: "list[Item]", position: int, exception: "Exception_") -> int:
     """Take the frames at ``position``; return where the message begins."""
     frames = exception["frames"]
+    cut = False
     while position < len(items):
         item = items[position]
         if isinstance(item, Place):
@@ -254,7 +255,8 @@ def _frames(items: "list[Item]", position: int, exception: "Exception_") -> int:
             else:
                 exception["syntax"] = item.as_syntax()
             position += 1
-        elif _is_cut(items, position):
+        elif not cut and _is_cut(items, position):
+            cut = True  # a writer cuts once
             if frames and isinstance(item, str) and omitted(item):
                 frames.pop()  # whose function's name may be cut
             position = _after_cut(items, position)
