@@ -28,6 +28,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from tests.driver import DEADLINE, CrashOutput, Result, environment, run
 
 WARNING = re.compile(r"crashenv: PYDEBUG: [^\n]*\n")
+RAW_THREAD = """
+import _thread, time
+_thread.start_new_thread(int, ('x',))
+while _thread._count(): time.sleep(0.01)
+"""
 SEGV = "import os; os.kill(os.getpid(), 11)"
 
 
@@ -46,7 +51,7 @@ SCENARIOS = (
     Scenario("own file", "pass", "crashfile={folder}/%p.log"),
     Scenario("displaced", "import sys; sys.excepthook = lambda *args: print('mine')\n1/0"),
     Scenario("fatal signal", SEGV),
-    Scenario("raw thread", "import _thread, time; _thread.start_new_thread(int, ('x',))"),
+    Scenario("raw thread", RAW_THREAD),
     Scenario("shared", SEGV, options=("-X", "faulthandler")),
     Scenario("wrong setting", "print('hello')", "crashfd=99,crashlimit=0"),
     Scenario("clean exit", "import threading, multiprocessing.util; print('hello')"),
@@ -136,6 +141,12 @@ def comparable(line: str) -> str:
     return re.sub(r"0x[0-9a-f]+|\d{3,}|\{.*|tmp\w+|(?<=^write\()\d+", "", call)
 
 
+def name_of(line: str) -> str:
+    """The call and the file that it is about; its other arguments are results as well."""
+    found = re.match(r'\w+\((AT_FDCWD, "[^"]*"|[^,)]*)', comparable(line))
+    return line if found is None else found.group()
+
+
 def own_calls(scenario: Scenario) -> list[tuple[str, int, str]]:
     """``(call, the how-manieth of it, text)`` of each one that PYDEBUG causes."""
     without = [comparable(line) for line in traced(scenario, on=False)]
@@ -166,11 +177,15 @@ def faults(scenario: Scenario) -> Iterator[Fault]:
 def difference(scenario: Scenario, fault: Fault, expected: Result) -> str | None:
     """What a user would see of the fault; None if nothing."""
     inject = "inject=%s:error=%s:when=%d" % (fault.call, fault.error, fault.count)
-    launcher = ["strace", "-qq", "-o", os.devnull, "-e", "trace=" + fault.call, "-e", inject]
-    try:
-        result = run_once(scenario, launcher, on=True)
-    except Exception as error:
-        return "%s\n%s" % (fault, error)
+    with tempfile.NamedTemporaryFile() as log:
+        launcher = ["strace", "-qq", "-o", log.name, "-e", "trace=" + fault.call, "-e", inject]
+        try:
+            result = run_once(scenario, launcher, on=True)
+        except Exception as error:
+            return "%s\n%s" % (fault, error)
+        failed = [x for x in log.read().decode(errors="replace").splitlines() if "INJECTED" in x]
+    if [name_of(line) for line in failed] != [name_of(fault.text)]:
+        return "%s: %s\nhit another call: %s" % (scenario.name, fault, failed)
     status, stdout, stderr = result.ending()
     stderr = WARNING.sub("", stderr, count=1)
     if (status, stdout, stderr) == expected.ending():
