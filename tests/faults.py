@@ -151,7 +151,10 @@ def own_calls(scenario: Scenario) -> list[tuple[str, int, str]]:
     """``(call, the how-manieth of it, text)`` of each one that PYDEBUG causes."""
     without = [comparable(line) for line in traced(scenario, on=False)]
     lines = traced(scenario, on=True)
-    matcher = difflib.SequenceMatcher(None, without, [comparable(x) for x in lines], False)
+    texts = [comparable(line) for line in lines]
+    more = collections.Counter(texts)
+    more.subtract(without)
+    matcher = difflib.SequenceMatcher(None, without, texts, False)
     ours: set[int] = set()
     for tag, _, _, start, end in matcher.get_opcodes():
         if tag in ("insert", "replace"):
@@ -161,7 +164,8 @@ def own_calls(scenario: Scenario) -> list[tuple[str, int, str]]:
     for index, line in enumerate(lines):
         call = line.partition("(")[0]
         counts[call] += 1
-        if index in ours and call not in NOT_FAILED.split() and "(" in line:
+        is_ours = index in ours and more[texts[index]] > 0
+        if is_ours and call not in NOT_FAILED.split() and "(" in line:
             found.append((call, counts[call], line))
     return found
 

@@ -82,7 +82,8 @@ class Values(ProgramTest):
                 self.assertEqual([r.kind for r in reports][-1:], ["exception"], str(result))
 
     def test_thread(self) -> None:
-        run = "\nimport threading\ndef f(): raise E()\nthreading.Thread(target=f).start()\n"
+        run = "\nimport threading\ndef f(): raise E()\n"
+        run += "t = threading.Thread(target=f)\nt.start()\nt.join()\n"
         for name, definition in VALUES.items():
             with self.subTest(name):
                 result = self.run_both(definition + run)

@@ -18,37 +18,54 @@ if TYPE_CHECKING:
 
 
 def print_and_keep(
-    body: "Body", value: "BaseException", hook: "Callable[..., Any]", *args: "Any"
+    body: "Body", value: "BaseException", heading: str, hook: "Callable[..., Any]", *args: "Any"
 ) -> None:
     """Call ``hook``, once, and keep in ``body`` what it writes to stderr.
 
-    Raises what ``hook`` raises, and nothing else.
+    ``heading`` is what it writes before the traceback. Raises what ``hook`` raises,
+    and nothing else.
     """
     try:
         complete = _read_along(body, True, hook, args)
     except BaseException:  # PyPy's default hook raises what a broken stderr raises
-        only_keep(body, value, hook, *args)
+        only_keep(body, value, heading, hook, *args)
         raise
     if not complete:
         # stderr is None, broken, or no ordinary stream
-        only_keep(body, value, hook, *args)
+        only_keep(body, value, heading, hook, *args)
     elif _type_name(value) not in body.text():
         # What the interpreter cannot print it dumps past sys.stderr (_PyObject_Dump).
         body.add(_type_name(value) + "\n")
 
 
 def only_keep(
-    body: "Body", value: "BaseException", hook: "Callable[..., Any]", *args: "Any"
+    body: "Body", value: "BaseException", heading: str, hook: "Callable[..., Any]", *args: "Any"
 ) -> None:
     """Keep in ``body`` what ``hook`` would write to stderr, which gets nothing."""
-    try:
-        body.clear()
-        if _read_along(body, False, hook, args):
-            return
-    except BaseException:  # of a hostile exception, or of memory
-        pass
     body.clear()
+    if not _dumps_past_stderr():
+        try:
+            if _read_along(body, False, hook, args):
+                return
+        except BaseException:  # of a hostile exception, or of memory
+            pass
+        body.clear()
+    body.add(heading)
     format_exception(body, value)
+
+
+def _dumps_past_stderr() -> bool:
+    """Whether the hook may call _PyObject_Dump, and there is something else to use.
+
+    From 3.13 on it asks ``traceback`` itself; before 3.11 it ignores such errors.
+    """
+    if not (3, 11) <= sys.version_info < (3, 13) or sys.implementation.name != "cpython":
+        return False
+    try:
+        import traceback  # noqa: F401
+    except BaseException:  # no descriptor or memory left
+        return False
+    return True
 
 
 def format_exception(body: "Body", value: "BaseException") -> None:
@@ -58,7 +75,7 @@ def format_exception(body: "Body", value: "BaseException") -> None:
 
         for line in traceback.format_exception(type(value), value, value.__traceback__):
             body.add(line)
-    except BaseException:  # no descriptor or memory left to import it
+    except BaseException:  # nothing left to import it with, or a hostile exception
         body.add(_type_name(value) + "\n")
 
 

@@ -55,7 +55,7 @@ def main_thread(
     _remember(value)
     body = Body(output.limit)
     try:
-        _capture.print_and_keep(body, value, print_exception, exc_type, value, traceback)
+        _capture.print_and_keep(body, value, "", print_exception, exc_type, value, traceback)
     finally:
         _report(output, "exception", _current_thread_name(), body, value)
 
@@ -76,7 +76,7 @@ def displaced(output: "CrashOutput", print_exception: "ExceptHook") -> None:
         _capture.format_exception(body, value)
     else:
         traceback = getattr(sys, "last_traceback", None)
-        _capture.only_keep(body, value, print_exception, type(value), value, traceback)
+        _capture.only_keep(body, value, "", print_exception, type(value), value, traceback)
     _report(output, "exception", _current_thread_name(), body, value)
 
 
@@ -157,7 +157,7 @@ def raw_thread(
         original(unraisable)
         return
     body = Body(output.limit)
-    _capture.print_and_keep(body, value, original, unraisable)
+    _capture.print_and_keep(body, value, "%s:\n" % unraisable.err_msg, original, unraisable)
     _report_thread(output, _started_function(unraisable), body, value)
 
 
@@ -180,14 +180,16 @@ def thread(
     module: Any = sys.modules["threading"]
     genuine = vars(module.Thread)["_invoke_excepthook"].genuine
     body = Body(output.limit)
+    name = _name_of(crashed)
+    heading = "Exception in thread %s:\n" % name
     if module.excepthook is genuine:
-        _capture.print_and_keep(body, value, invoke, crashed)
-        _report_thread(output, _name_of(crashed), body, value)
+        _capture.print_and_keep(body, value, heading, invoke, crashed)
+        _report_thread(output, name, body, value)
     else:
         # Before the program's hook is called, for that may end the process.
         args = module.ExceptHookArgs([exc_type, value, traceback, crashed])
-        _capture.only_keep(body, value, genuine, args)
-        _report_thread(output, _name_of(crashed), body, value, lambda: invoke(crashed))
+        _capture.only_keep(body, value, heading, genuine, args)
+        _report_thread(output, name, body, value, lambda: invoke(crashed))
 
 
 def _report_thread(
