@@ -20,7 +20,7 @@ class Faults(unittest.TestCase):
     def test_nobody_notices(self) -> None:
         ours = {k: v for k, v in os.environ.items() if not k.startswith("PY")}
         env = {**ours, "PYTHONPATH": str(ROOT)}
-        args = [sys.executable, str(SCRIPT), "--every", "67", "--jobs", "1"]
+        args = [sys.executable, str(SCRIPT), "--every", "149", "--jobs", "1"]
         done = subprocess.run(args, capture_output=True, text=True, check=False, env=env)
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
         self.assertRegex(done.stdout, r"\n\d+ faults injected, 0 differences\n$")

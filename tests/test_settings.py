@@ -224,7 +224,7 @@ class EndToEnd(ProgramTest):
 class Fuzzed(unittest.TestCase):
     """A few of the cases of tests/fuzz_settings.py."""
 
-    CASES = 300
+    CASES = 150
 
     def test_nobody_notices(self) -> None:
         with Fuzzer() as fuzzer:
