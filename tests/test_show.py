@@ -174,7 +174,7 @@ class Terminal(ShowTest):
 
     def test_pager_that_is_missing(self) -> None:
         env = {"PAGER": "/nowhere/less 2>/dev/null", "NO_COLOR": "1"}
-        self.assertTrue(self.on_terminal(self.file(self.full()), **env).startswith("KeyError"))
+        self.assertRegex(self.on_terminal(self.file(self.full()), **env), "^KeyError")
 
     def test_pager_that_quits(self) -> None:
         path = self.file(report("E: " + "x" * 500_000))

@@ -70,8 +70,11 @@ def page(text: str) -> None:
     if not pager.strip() or pager.strip() == "cat" or not sys.stdout.isatty():
         write(text)
         return
+    import signal
     import subprocess
 
+    # A pager that has ended already is no reason to end: it may not have been found.
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     variables = {"LESS": _PAGER_OPTIONS, **os.environ}
     try:
         process = subprocess.Popen(pager, shell=True, stdin=subprocess.PIPE, env=variables)
