@@ -171,6 +171,7 @@ class JobControlTest(MonitorTest):
         program = child_of(monitor)
         os.kill(monitor, signal.SIGTSTP)
         wait_until(lambda: state(program) == state(monitor) == "T", "the stop")
+        terminal.expect("<prompt>")  # the shell has seen it too
         os.kill(monitor, signal.SIGCONT)
         terminal.expect("<CONT>")
         terminal.send("fg\n")  # for the shell
