@@ -142,8 +142,8 @@ def comparable(line: str) -> str:
 
 
 def name_of(line: str) -> str:
-    """The call and the file that it is about; its other arguments are results as well."""
-    found = re.match(r'\w+\((AT_FDCWD, "[^"]*"|[^,)[]*)', comparable(line))
+    """The call and the file that it is about; other arguments may be its results."""
+    found = re.match(r'\w+\((AT_FDCWD, "[^"]+")?', comparable(line))
     return line if found is None else found.group()
 
 
