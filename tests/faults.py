@@ -138,7 +138,7 @@ def traced(scenario: Scenario, *, on: bool) -> list[str]:
 def comparable(line: str) -> str:
     """Without what differs from run to run, and where faulthandler's text goes."""
     call = line.rpartition(" = ")[0].rstrip()
-    return re.sub(r"0x[0-9a-f]+|\d{3,}|\{.*|tmp\w+|(?<=^write\()\d+", "", call)
+    return re.sub(r"0x[0-9a-f]+|\d{3,}|\{.*|tmp\w+|(?<=^write\()\d+|(?<=/fd/)\d+", "", call)
 
 
 def name_of(line: str) -> str:
