@@ -21,9 +21,9 @@ ROOT = Path(__file__).resolve().parent.parent
 if importlib.util.find_spec("crashenv") is None:
     sys.path.insert(0, str(ROOT / "src"))
 
-from crashenv._encode import to_json  # noqa: E402
-from crashenv._record import record  # noqa: E402
-from crashenv._stream import Frame, Splitter  # noqa: E402
+from crashenv._reading.build import record  # noqa: E402
+from crashenv._reading.encode import to_json  # noqa: E402
+from crashenv._reading.frames import Frame, Splitter  # noqa: E402
 
 CASES = 20_000
 CORPUS = ROOT / "tests" / "corpus"

@@ -24,8 +24,8 @@ ROOT = Path(__file__).resolve().parent.parent
 if importlib.util.find_spec("crashenv") is None:
     sys.path.insert(0, str(ROOT / "src"))
 
-from crashenv._record import record  # noqa: E402
-from crashenv._stream import Frame, Splitter  # noqa: E402
+from crashenv._reading.build import record  # noqa: E402
+from crashenv._reading.frames import Frame, Splitter  # noqa: E402
 
 CORPUS = ROOT / "tests" / "corpus"
 PYPY = sys.implementation.name == "pypy"

@@ -12,9 +12,9 @@ from tests.driver import INSTALLED, ROOT
 if not INSTALLED:
     sys.path.insert(0, str(ROOT / "src"))
 
-from crashenv._encode import to_json
-from crashenv._record import record
-from crashenv._stream import Frame, Splitter
+from crashenv._reading.build import record
+from crashenv._reading.encode import to_json
+from crashenv._reading.frames import Frame, Splitter
 from tests.make_corpus import CASES, CORPUS, LEFT_OUT, SINCE_3_11
 
 VERSIONS = {"3.9", "3.10", "3.11", "3.12", "3.13", "3.14", "3.15", "pypy3.9"}

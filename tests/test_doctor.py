@@ -15,7 +15,7 @@ from tests.driver import INSTALLED, ROOT, SITECUSTOMIZE, CommandTest, Result, im
 if not INSTALLED:
     sys.path.insert(0, str(ROOT / "src"))
 
-from crashenv import _installation
+from crashenv._cli.doctor import installation
 
 PTH = "crashenv_startup.pth"
 
@@ -130,7 +130,7 @@ class WayIn(DoctorTest):
         found: dict[str, list[str]] = {"ok": [], "note": [], "bad": []}
         with mock.patch.object(sys, "path", []):
             paths = list(map(str, folders or [self.site]))
-            for state, text in _installation.findings(paths, python_path):
+            for state, text in installation.findings(paths, python_path):
                 found[state].append(text)
         return found
 
@@ -171,7 +171,7 @@ class WayIn(DoctorTest):
 
     def test_hidden(self) -> None:
         self.install(self.site)
-        with mock.patch.object(_installation, "is_hidden", lambda status: True):
+        with mock.patch.object(installation, "is_hidden", lambda status: True):
             self.check_bad("is hidden")
         for flags, hidden in (
             ({"st_flags": 0x8000}, True),  # UF_HIDDEN (chflags(2))
@@ -181,7 +181,7 @@ class WayIn(DoctorTest):
             ({}, False),
         ):
             status: Any = SimpleNamespace(**flags)
-            self.assertEqual(_installation.is_hidden(status), hidden, flags)
+            self.assertEqual(installation.is_hidden(status), hidden, flags)
 
     def test_start_file_beside(self) -> None:
         self.install(self.site)

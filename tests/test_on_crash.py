@@ -15,7 +15,7 @@ from tests.driver import INSTALLED, ROOT, MonitorTest, Result, wait_until
 
 if not INSTALLED:
     sys.path.insert(0, str(ROOT / "src"))
-from crashenv import _on_crash, _program
+from crashenv._monitor import hooks, program
 
 CRASHES = """
     import threading
@@ -153,15 +153,15 @@ class TimeLimitTest(unittest.TestCase):
     """With a limit shorter than 30 seconds."""
 
     def setUp(self) -> None:
-        said = mock.patch.object(_on_crash, "say")
-        limit = mock.patch.object(_on_crash, "LONGEST", 0.05)
+        said = mock.patch.object(hooks, "say")
+        limit = mock.patch.object(hooks, "LONGEST", 0.05)
         self.said = said.start()
         limit.start()
         self.addCleanup(said.stop)
         self.addCleanup(limit.stop)
         before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
         self.addCleanup(signal.pthread_sigmask, signal.SIG_SETMASK, before)
-        self.hook = _on_crash.Hook(["sh", "-c", "sleep 60 & sleep 60"], _program.Dispositions())
+        self.hook = hooks.Hook(["sh", "-c", "sleep 60 & sleep 60"], program.Dispositions())
 
     def test_hook_and_what_it_started_are_killed(self) -> None:
         self.hook.add(b"", {})

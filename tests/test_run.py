@@ -479,7 +479,7 @@ class ArgumentsTest(MonitorTest):
         # Before the monitor blocks signals, it may be anywhere; here it is in an import.
         main = shutil.copy(SRC / "__main__.py", self.folder)
         self.write("slow/crashenv/__init__.py", "__version__ = ''\n")
-        self.write("slow/crashenv/_run.py", "import sys; print(flush=True); sys.stdin.read()\n")
+        self.write("slow/crashenv/_cli/run.py", "import sys; print(flush=True); sys.stdin.read()\n")
         shutil.move(main, self.folder / "slow" / "crashenv")
         env = monitor_environment(PYTHONPATH=str(self.folder / "slow"))
         with self.started_monitored([SH, "-c", ":"], env=env) as process:

@@ -21,10 +21,10 @@ from tests.driver import INSTALLED, ROOT, MonitorTest, Result, command, monitor,
 
 if not INSTALLED:
     sys.path.insert(0, str(ROOT / "src"))
-from crashenv import _death, _oom, _reports
-from crashenv._monitor import is_ending
-from crashenv._options import Values
-from crashenv._run import Options
+from crashenv._cli.options import Values
+from crashenv._cli.run import Options
+from crashenv._monitor import deaths, oom, reports
+from crashenv._monitor.loop import is_ending
 
 SH = "/bin/sh"
 FATAL_ERROR = "import ctypes; ctypes.pythonapi.Py_FatalError(b'out of luck')"
@@ -179,9 +179,9 @@ class ReportTest(MonitorTest):
         """It comes after the program's end; with a grace that no busy machine exceeds."""
         monitor = """
             import sys
-            from crashenv import _monitor
+            from crashenv._monitor import loop
             from crashenv.__main__ import main
-            _monitor._GRACE = _monitor._LONGEST_GRACE = 30
+            loop._GRACE = loop._LONGEST_GRACE = 30
             main(["run", "--quiet", sys.executable, sys.argv[1]])
         """
         program = """
@@ -437,7 +437,7 @@ class WordsTest(unittest.TestCase):
             ("python3", "python3"),
             ("/usr/bin/gunicorn app:main", "/usr/bin/gunicorn"),
         ):
-            self.assertEqual(_death.program(words.split(" ")), program)
+            self.assertEqual(deaths.program(words.split(" ")), program)
 
     def test_fatal_error_is_the_last(self) -> None:
         for stderr, expected in (
@@ -446,12 +446,12 @@ class WordsTest(unittest.TestCase):
             (b"Fatal Python error: a\n", (b"Fatal Python error: a\n", "a")),
             (b"x\nFatal Python error: a\nFatal Python error: b", (b"Fatal Python error: b", "b")),
         ):
-            self.assertEqual(_death.fatal_error(stderr), expected)
+            self.assertEqual(deaths.fatal_error(stderr), expected)
 
     def test_signal_names(self) -> None:
         for number, name in ((6, "SIGABRT"), (9, "SIGKILL"), (34, "SIGRTMIN"), (40, "SIG40")):
             usage = resource.getrusage(resource.RUSAGE_SELF)
-            self.assertEqual(_death.ending(number, usage, 0.0, None)["signal"], name)
+            self.assertEqual(deaths.ending(number, usage, 0.0, None)["signal"], name)
 
     def test_oom_kills_of_every_kind_of_cgroup(self) -> None:
         group = "4:memory:/a\n0::/b\n"
@@ -465,15 +465,15 @@ class WordsTest(unittest.TestCase):
             ({}, None),
         ):
             with self.subTest(files), mock.patch("builtins.open", opening(files)):
-                self.assertEqual(_oom.kills(), kills)
+                self.assertEqual(oom.kills(), kills)
 
     def test_record_that_cannot_be_made_costs_one_line(self) -> None:
-        reports = _reports.Reports(Options(values()), 1, mock.Mock())
-        with mock.patch.object(_reports, "say") as said:
-            with mock.patch.object(_reports, "_record") as record:
-                record.record.side_effect = RuntimeError("oh")
-                reports.feed(b"crashenv: report kind=thread bytes=2\nx\n")
-                reports.work()
+        found = reports.Reports(Options(values()), 1, mock.Mock())
+        with mock.patch.object(reports, "say") as said:
+            with mock.patch.object(reports, "build") as build:
+                build.record.side_effect = RuntimeError("oh")
+                found.feed(b"crashenv: report kind=thread bytes=2\nx\n")
+                found.work()
         said.assert_called_once_with("cannot keep a report: RuntimeError('oh')")
 
 

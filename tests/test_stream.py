@@ -12,8 +12,7 @@ from tests.driver import INSTALLED, ROOT, importable
 if not INSTALLED:
     sys.path.insert(0, str(ROOT / "src"))
 
-from crashenv import _stream
-from crashenv._stream import Frame, Splitter
+from crashenv._reading.frames import LARGEST, Frame, Splitter
 from tests import fuzz_streams
 
 A = b'Traceback (most recent call last):\n  File "a.py", line 1, in f\n    g()\nValueError: boom\n'
@@ -175,21 +174,21 @@ class Large(StreamTest):
     """What is announced, or not ended, cannot take memory."""
 
     def test_length_of_10_to_the_18(self) -> None:
-        for number in (10**18, 10**19, _stream.LARGEST + 1):
+        for number in (10**18, 10**19, LARGEST + 1):
             stream = b"crashenv: report kind=exception bytes=%d\n" % number
             reports = [report(pid=n) for n in range(3)]
             expected = [(stream, "truncated"), *((raw, None) for raw in reports)]
             self.check(stream + b"".join(reports), *expected)
 
     def test_middle_of_a_large_report_is_dropped(self) -> None:
-        size = 3 * _stream.LARGEST
+        size = 3 * LARGEST
         body = b"first line\n" + b"x" * size + b"\nlast line\n"
         frames, skipped = split(report(body) + report(pid=2), 1 << 16)
         self.assertEqual([frame.damage for frame in frames], [None, None])
         large, after = frames
         self.assertEqual(skipped, 0)
         self.assertEqual(after.raw, report(pid=2))
-        self.assertLess(len(large.raw), _stream.LARGEST + 1000)
+        self.assertLess(len(large.raw), LARGEST + 1000)
         self.assertTrue(large.body.startswith(b"first line\n"))
         self.assertTrue(large.body.endswith(b"\nlast line\n"))
         omission = b"\n[crashenv: %d bytes left out]\n" % large.omitted
@@ -197,7 +196,7 @@ class Large(StreamTest):
         self.assertIn(omission, large.body)
 
     def test_largest_report_that_is_kept_whole(self) -> None:
-        body = b"x" * (_stream.LARGEST - 1) + b"\n"
+        body = b"x" * (LARGEST - 1) + b"\n"
         (frame,), _ = split(report(body), 1 << 16)
         self.assertEqual(frame.body, body)
 
@@ -205,7 +204,7 @@ class Large(StreamTest):
         """Of 32 MiB, each way, less than 24 MiB are kept."""
         source = """
             import resource, sys
-            from crashenv._stream import Splitter
+            from crashenv._reading.frames import Splitter
             def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
             header = b"crashenv: report kind=exception bytes=%d\\n"
             dump = b"Current thread 0x01 (most recent call first):\\n"

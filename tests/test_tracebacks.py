@@ -15,10 +15,10 @@ from tests.driver import INSTALLED, ROOT
 if not INSTALLED:
     sys.path.insert(0, str(ROOT / "src"))
 
-from crashenv import _traceback
-from crashenv._encode import to_json
-from crashenv._record import record
-from crashenv._stream import Frame
+from crashenv._reading import tracebacks
+from crashenv._reading.build import record
+from crashenv._reading.encode import to_json
+from crashenv._reading.frames import Frame
 
 GROUPS = sys.version_info >= (3, 11)
 
@@ -36,7 +36,7 @@ def text_of(error: BaseException) -> str:
 
 
 def parse(text: str) -> dict[str, Any]:
-    exception = _traceback.parse(text)
+    exception = tracebacks.parse(text)
     assert exception is not None, text
     return dict(exception)
 

@@ -18,12 +18,12 @@ else:
 
 # name: (module, what it does, as the help says it)
 _COMMANDS = {
-    "run": ("crashenv._run", "run a program and keep the reports of its crashes"),
-    "list": ("crashenv._list", "list the crashes in the store, or in files"),
-    "show": ("crashenv._show", "show a crash"),
-    "parse": ("crashenv._parse", "print the reports of a file as lines of JSON"),
-    "doctor": ("crashenv._doctor", "find out why crashes are not reported"),
-    "path": ("crashenv._path", "print the folder to put on PYTHONPATH"),
+    "run": ("crashenv._cli.run", "run a program and keep the reports of its crashes"),
+    "list": ("crashenv._cli.list", "list the crashes in the store, or in files"),
+    "show": ("crashenv._cli.show", "show a crash"),
+    "parse": ("crashenv._cli.parse", "print the reports of a file as lines of JSON"),
+    "doctor": ("crashenv._cli.doctor.command", "find out why crashes are not reported"),
+    "path": ("crashenv._cli.path", "print the folder to put on PYTHONPATH"),
 }
 _USAGE = """\
 usage: crashenv COMMAND [ARGUMENT...]

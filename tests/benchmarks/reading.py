@@ -186,10 +186,10 @@ class ReadingBenchmarks:
 
 
 _FILL = """
-from crashenv._encode import to_json
-from crashenv._record import record
+from crashenv._reading.encode import to_json
+from crashenv._reading.build import record
 from crashenv._store import Store
-from crashenv._stream import Splitter
+from crashenv._reading.frames import Splitter
 splitter = Splitter()
 frames = splitter.feed(open(sys.argv[1], "rb").read())
 store = Store(sys.argv[2], %d, 1 << 40)

@@ -3,18 +3,20 @@
 import os
 import sys
 
-from crashenv import _list, _records, _traceback, _when
-from crashenv._encode import to_json
-from crashenv._options import Command, Option
-from crashenv._terminal import Style, page, printable, write
+from crashenv._cli import times
+from crashenv._cli.list import STORE, add_seen, in_order, nothing_in
+from crashenv._cli.options import Command, Option
+from crashenv._cli.terminal import Style, page, printable, write
+from crashenv._reading import crashes, tracebacks
+from crashenv._reading.encode import to_json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import Any, Optional
 
-    from crashenv._options import Values
-    from crashenv._records import Row
+    from crashenv._cli.options import Values
+    from crashenv._reading.crashes import Row
 
 NOT_FOUND = 1
 UNREADABLE = 2
@@ -32,7 +34,7 @@ are shown as \\\\x1b. A terminal gets colours, unless NO_COLOR is set, and a pag
 $PAGER, or less.
 """,
     (
-        _list.STORE,
+        STORE,
         Option("--json", "", "print the record as one line of JSON"),
         Option("--raw", "", "print the text of the report alone, unchanged"),
         Option("--no-pager", "", "do not use a pager"),
@@ -57,16 +59,16 @@ def main(arguments: "Sequence[str]") -> int:
 
 
 def _show(values: "Values") -> int:
-    problems = _records.Problems("show")
+    problems = crashes.Problems("show")
     prefix, files = _split_operands(values.operands)
-    rows = _records.rows(files, values["store"], problems)
+    rows = crashes.rows(files, values["store"], problems)
     if files:
-        rows = _list.in_order(rows)
-    _list.add_seen(rows)
+        rows = in_order(rows)
+    add_seen(rows)
     found = _find(rows, prefix)
     if found is None:
         problems.tell()
-        what = _why_not(rows, prefix) if rows else _list.nothing_in(values)
+        what = _why_not(rows, prefix) if rows else nothing_in(values)
         sys.stderr.write("crashenv show: %s\n" % what)
         return UNREADABLE if problems.unreadable else NOT_FOUND
     row, record = found
@@ -96,7 +98,7 @@ def _find(rows: "Sequence[Row]", prefix: str) -> "Optional[tuple[Row, Any]]":
     if prefix and len({row["id"] for row in candidates}) > 1:
         return None
     for row in reversed(candidates):
-        record = _records.whole(row)
+        record = crashes.whole(row)
         if record is not None:
             return row, record
     return None
@@ -152,23 +154,23 @@ def _source(record: "Any") -> str:
     """The line of the program that ``where`` names."""
     exception = record.get("exception") or {}
     for frame in reversed(exception.get("frames") or []):
-        place = "%s:%s in %s" % (_traceback.base(frame["file"]), frame["line"], frame["function"])
+        place = "%s:%s in %s" % (tracebacks.base(frame["file"]), frame["line"], frame["function"])
         if place == record["where"]:
             return (frame["source"] or "").partition("\n")[0]
     return ""
 
 
 def _facts(record: "Any", row: "Row", first_seen: "Optional[str]") -> "Iterator[tuple[str, str]]":
-    ago = _when.ago(record["time"])
+    ago = times.ago(record["time"])
     if record["time"]:
-        yield "Time", _when.local(record["time"]) + (" (%s)" % ago if ago else "")
+        yield "Time", times.local(record["time"]) + (" (%s)" % ago if ago else "")
     yield "Program", record["program"] or ""
     yield "Command", " ".join(record.get("command") or [])
     yield "Process", "" if record["pid"] is None else str(record["pid"])
     yield "Thread", record["thread"] or ""
     yield "Python", record["python"] or ""
     if row["seen"] > 1:
-        yield "Seen", "%d times, first %s" % (row["seen"], _when.local(first_seen))
+        yield "Seen", "%d times, first %s" % (row["seen"], times.local(first_seen))
     yield "Ending", _ending(record.get("ending") or {})
     yield "Damage", record["damage"] or ""
     yield "Left out", "%d bytes" % record["omitted"] if record["omitted"] else ""
@@ -202,7 +204,7 @@ def _text(text: str, record: "Any", style: Style) -> "Iterator[str]":
         shown = printable(line)
         stripped = line.lstrip(" |")
         if stripped.startswith('File "'):
-            is_own = _traceback.is_own(stripped[len('File "') :].partition('"')[0])
+            is_own = tracebacks.is_own(stripped[len('File "') :].partition('"')[0])
             yield (style.strong(shown) if is_own else style.weak(shown)) + "\n"
         elif line.startswith("    ") and not is_own:
             yield style.weak(shown) + "\n"

@@ -3,7 +3,7 @@
 import fcntl
 import os
 
-from crashenv import _path
+import crashenv
 from crashenv._settings import VARIABLE, replaced
 
 _LEAST_NUMBER = 100  # of the passed descriptor: shells and LISTEN_FDS use the low ones
@@ -36,7 +36,7 @@ def environment(passed: int) -> "dict[str, str]":
     # An earlier output would cost a warning; what else is set holds.
     before = replaced(environment.get(VARIABLE, ""), ("crashfd", "crashfile"), item)
     environment[VARIABLE] = before.lstrip(",")
-    paths = [_path.folder(), environment.get("PYTHONPATH", "")]
+    paths = [folder(), environment.get("PYTHONPATH", "")]
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     return environment
 
@@ -74,3 +74,13 @@ def is_open(fd: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def folder() -> str:
+    """The folder for PYTHONPATH that activates this copy without an installation."""
+    package = os.path.dirname(os.path.abspath(crashenv.__file__))
+    inside = os.path.join(package, "sitecustomize")
+    if os.path.isdir(inside):
+        return inside
+    # A checkout, or an editable installation of one.
+    return os.path.join(os.path.dirname(os.path.dirname(package)), "sitecustomize")

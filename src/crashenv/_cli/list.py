@@ -2,17 +2,19 @@
 
 import sys
 
-from crashenv import _records, _store, _when
-from crashenv._options import Command, Option, UsageError
-from crashenv._terminal import Style, printable, width, write
+from crashenv import _store
+from crashenv._cli import times
+from crashenv._cli.options import Command, Option, UsageError
+from crashenv._cli.terminal import Style, printable, width, write
+from crashenv._reading import crashes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    from crashenv._options import Values
-    from crashenv._records import Row
+    from crashenv._cli.options import Values
+    from crashenv._reading.crashes import Row
 
 NOTHING = 1
 UNREADABLE = 2
@@ -22,7 +24,7 @@ _IN_JSON = ("id", "time", "pid", "kind", "summary", "where", "program", "fingerp
 
 def _since(text: str) -> int:
     try:
-        return _when.parse(text)
+        return times.parse(text)
     except (ValueError, OverflowError):
         raise UsageError("--since: %r is no time" % text) from None
 
@@ -82,8 +84,8 @@ def main(arguments: "Sequence[str]") -> int:
 
 
 def _list(values: "Values") -> int:
-    problems = _records.Problems("list")
-    rows = _records.rows(values.operands, values["store"], problems)
+    problems = crashes.Problems("list")
+    rows = crashes.rows(values.operands, values["store"], problems)
     if values.operands:
         rows = in_order(rows)
     rows = [row for row in rows if _is_meant(row, values)]
@@ -93,7 +95,7 @@ def _list(values: "Values") -> int:
     if values["newest"] is not None:
         rows = rows[len(rows) - min(len(rows), values["newest"]) :]
     if values["json"]:
-        from crashenv._encode import to_json
+        from crashenv._reading.encode import to_json
 
         keys = (*_IN_JSON, "seen", *(("first",) if values["group"] else ()))
         write("".join([to_json({key: row[key] for key in keys}) + "\n" for row in rows]))
@@ -131,7 +133,7 @@ def add_seen(rows: "list[Row]") -> None:
 
 def _is_meant(row: "Row", values: "Values") -> bool:
     since, program = values["since"], values["program"]
-    if since is not None and (_when.seconds(row["time"]) or 0) < since:
+    if since is not None and (times.seconds(row["time"]) or 0) < since:
         return False
     return program is None or _matches(row["program"] or "", program)
 
@@ -175,10 +177,10 @@ def _print(rows: "list[Row]", grouped: bool) -> None:
 
 
 def _cells(row: "Row", grouped: bool) -> "tuple[str, ...]":
-    when = _when.local(row["time"])
+    when = times.local(row["time"])
     number = "-" if row["pid"] is None else str(row["pid"])
     return (
-        *((_when.local(row["first"]), when) if grouped else (when, number)),
+        *((times.local(row["first"]), when) if grouped else (when, number)),
         row["id"][:_SHOWN_OF_ID],
         str(row["seen"]),
         printable((row["program"] or "-").rpartition("/")[2] or "-"),

@@ -3,8 +3,8 @@
 import os
 from time import monotonic
 
-from crashenv import _program
-from crashenv._say import say
+from crashenv._monitor import program
+from crashenv._monitor.say import say
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ else:
     import _signal
 
 LONGEST = 30.0  # seconds, for one
-_FAILURES = {_program.NOT_FOUND: "not found", _program.NOT_EXECUTABLE: "not executable"}
+_FAILURES = {program.NOT_FOUND: "not found", program.NOT_EXECUTABLE: "not executable"}
 _MOST_WAITING = 64
 _MOST_BYTES = 8 << 20  # of all that wait
 
@@ -22,7 +22,7 @@ _MOST_BYTES = 8 << 20  # of all that wait
 class Hook:
     """Runs ``command`` with our own environment, which has nothing of the program's pipe."""
 
-    def __init__(self, command: "list[str]", dispositions: _program.Dispositions) -> None:
+    def __init__(self, command: "list[str]", dispositions: program.Dispositions) -> None:
         self._command = command
         self._dispositions = dispositions
         self._waiting: list[tuple[int, int, Mapping[str, str]]] = []
@@ -49,7 +49,7 @@ class Hook:
         while self._waiting and not self._pid:
             stdin, _, variables = self._waiting.pop(0)
             try:
-                self._pid = _program.start(
+                self._pid = program.start(
                     self._command,
                     {**os.environ, **variables},
                     self._dispositions,

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from resource import struct_rusage
     from typing import Any
 
-    from crashenv._schema import Ending
+    from crashenv.records import Ending
 else:
     import _signal
 

@@ -3,13 +3,13 @@
 import os
 import sys
 
-from crashenv._options import Command, Option, UsageError
+from crashenv._cli.options import Command, Option, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from crashenv._options import Values
+    from crashenv._cli.options import Values
 
 _USAGE_ERROR = 125  # as env(1), timeout(1) and nohup(1): the rest is the program's
 
@@ -39,9 +39,9 @@ def _run(values: "Values") -> int:
     if sys.platform != "linux":
         raise UsageError("needs Linux")
     _leave_to_the_program()
-    from crashenv import _monitor
+    from crashenv._monitor import loop
 
-    _monitor.run(options)
+    loop.run(options)
 
 
 def _leave_to_the_program() -> None:

@@ -1,6 +1,6 @@
 """A frame of the stream -> a record, whose shape is in ``_schema``."""
 
-from crashenv import _dump, _traceback
+from crashenv._reading import dumps, tracebacks
 
 try:
     # hashlib imports OpenSSL, which takes 6 ms and 5 MB.
@@ -12,9 +12,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Optional
 
-    from crashenv._schema import Exception_, Location, Record
-    from crashenv._stream import Frame
-    from crashenv._traceback import Place
+    from crashenv._reading.frames import Frame
+    from crashenv._reading.tracebacks import Place
+    from crashenv.records import Exception_, Location, Record
 
 SCHEMA = 1
 _LONGEST_SUMMARY = 200
@@ -61,21 +61,21 @@ def summary(record: "Record") -> "tuple[str, str]":
 
 
 def _add_dump(result: "Record", text: str) -> None:
-    dump = _dump.parse(text.split("\n"))
+    dump = dumps.parse(text.split("\n"))
     what = dump["reason"] or "stacks of all threads"
     result["dump"] = dump
     result["summary"] = _shorten("%s: %s" % (dump["signal"], what) if dump["signal"] else what)
-    _add_place(result, [what], _dump.culprit(dump))
+    _add_place(result, [what], dumps.culprit(dump))
 
 
 def _add_death(result: "Record", text: str) -> None:
     """Of a death, the first line tells what happened; a dump may follow."""
     result["summary"] = _shorten(text.partition("\n")[0])
-    start = _dump.find(text)
+    start = dumps.find(text)
     frames = []
     if start >= 0:
-        result["dump"] = dump = _dump.parse(text[start:].split("\n"))
-        frames = _dump.culprit(dump)
+        result["dump"] = dump = dumps.parse(text[start:].split("\n"))
+        frames = dumps.culprit(dump)
     # Without a frame, only the program tells one killed process from another.
     program = [] if frames else [result["program"] or ""]
     _add_place(result, [result["kind"], result["summary"], *program], frames)
@@ -91,9 +91,9 @@ def _add_place(
 def _add_exception(result: "Record", text: str) -> None:
     others = _other_threads(text)
     if others < len(text):
-        result["threads"] = _dump.threads(text[others:].split("\n"))
+        result["threads"] = dumps.threads(text[others:].split("\n"))
         text = text[:others]
-    exception = _traceback.parse(text, _note_sizes(result["header"].get("notes", "")))
+    exception = tracebacks.parse(text, _note_sizes(result["header"].get("notes", "")))
     if exception is None:
         result["summary"] = _shorten(text.partition("\n")[0])
         _add_place(result, [result["kind"], result["summary"]], [])
@@ -113,7 +113,7 @@ def _other_threads(text: str) -> int:
     """Where the stacks begin that ``crashtraceback=all`` adds."""
     found = text.find("\n\nThread 0x")
     while found >= 0:
-        if _dump.is_thread(text[found + 2 : text.find("\n", found + 2)]):
+        if dumps.is_thread(text[found + 2 : text.find("\n", found + 2)]):
             return found + 1
         found = text.find("\n\nThread 0x", found + 1)
     return len(text)
@@ -124,7 +124,7 @@ def _omitted(text: str) -> int:
     found = text.find("\n[crashenv: ")
     if found < 0:
         return 0
-    return _traceback.omitted(text[found + 1 : text.find("\n", found + 1)])
+    return tracebacks.omitted(text[found + 1 : text.find("\n", found + 1)])
 
 
 def _last_line(exception: "Exception_") -> str:
@@ -150,11 +150,11 @@ def _own(frames: "list[Place]") -> "list[Place]":
 def _where(frames: "list[Place]", syntax: "Optional[Location]" = None) -> "Optional[str]":
     """The last place of the program's own: ``app.py:12 in load``."""
     if syntax is not None:
-        return "%s:%s" % (_traceback.base(syntax["file"]), syntax["line"])
+        return "%s:%s" % (tracebacks.base(syntax["file"]), syntax["line"])
     if not frames:
         return None
     frame = _own(frames)[-1]
-    return "%s:%s in %s" % (_traceback.base(frame["file"]), frame["line"], frame["function"])
+    return "%s:%s in %s" % (tracebacks.base(frame["file"]), frame["line"], frame["function"])
 
 
 def _types(exception: "Exception_") -> "list[str]":
@@ -165,7 +165,7 @@ def _types(exception: "Exception_") -> "list[str]":
     if exception["exceptions"]:
         types += sorted({sub["type"] or "" for sub in exception["exceptions"]})
     if exception["syntax"] is not None:
-        types.append(_traceback.base(exception["syntax"]["file"]))
+        types.append(tracebacks.base(exception["syntax"]["file"]))
     return types
 
 

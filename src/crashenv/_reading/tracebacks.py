@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any, Optional, Union
 
-    from crashenv._schema import Exception_, Location, StackFrame
+    from crashenv.records import Exception_, Location, StackFrame
 
     # A line, a place with the text that tells of it, the sub-exceptions of a group.
     Item = Union[str, "Place", list["list[Item]"]]

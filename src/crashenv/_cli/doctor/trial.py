@@ -7,15 +7,15 @@ import sys
 import tempfile
 import time
 
-from crashenv import _record
+from crashenv._reading import build
+from crashenv._reading.frames import Splitter
 from crashenv._settings import VARIABLE
-from crashenv._stream import Splitter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from crashenv._stream import Frame
+    from crashenv._reading.frames import Frame
 
 _DEADLINE = 60  # seconds for one child
 _PYPY = sys.implementation.name == "pypy"
@@ -178,7 +178,7 @@ def attempt(trial: Trial) -> Outcome:
             frames = _read(reader)
         finally:
             os.close(reader)
-    kinds = [_record.record(frame)["kind"] for frame in frames]
+    kinds = [build.record(frame)["kind"] for frame in frames]
     return Outcome(trial, kinds, problem)
 
 

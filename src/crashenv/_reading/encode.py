@@ -3,7 +3,7 @@
 The text has ASCII characters only, and no newline.
 """
 
-from crashenv._traceback import Place
+from crashenv._reading.tracebacks import Place
 
 try:
     from _json import encode_basestring_ascii as _quote

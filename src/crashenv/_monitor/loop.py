@@ -10,8 +10,9 @@ pipe announces its bytes by a signal too (O_ASYNC, fcntl(2)): one blocking wait.
 import os
 from time import monotonic
 
-from crashenv import _oom, _passing, _program
-from crashenv._say import say
+from crashenv import _parent
+from crashenv._monitor import oom, program
+from crashenv._monitor.say import say
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,9 +22,9 @@ if TYPE_CHECKING:
     from signal import struct_siginfo
     from typing import NoReturn
 
-    from crashenv._reports import Reports
-    from crashenv._run import Options
-    from crashenv._tee import Tee
+    from crashenv._cli.run import Options
+    from crashenv._monitor.reports import Reports
+    from crashenv._monitor.stderr import Tee
 else:
     import _signal
 
@@ -67,28 +68,28 @@ class Monitor:
         self._reports: Reports | None = None
         self._status: int | None = None
         self._program_stopped = self._slept = self._more = self._is_urgent = False
-        self._oom_kills = _oom.kills()
-        self.dispositions = _program.Dispositions()
-        is_captured = options.capture_stderr and _passing.is_open(2)
-        _passing.fill_standard_descriptors()
+        self._oom_kills = oom.kills()
+        self.dispositions = program.Dispositions()
+        is_captured = options.capture_stderr and _parent.is_open(2)
+        _parent.fill_standard_descriptors()
         if is_captured:
-            from crashenv import _tee
+            from crashenv._monitor import stderr as standard_error
 
-            self._tee = _tee.Tee(_passing.let_go)
+            self._tee = standard_error.Tee(_parent.let_go)
         prctl(_PR_SET_CHILD_SUBREAPER, 1)
         self._start()
 
     def _start(self) -> None:
-        self._pipe, passed = _passing.open_pipe()
+        self._pipe, passed = _parent.open_pipe()
         stderr = None if self._tee is None else self._tee.stderr
         self._began = monotonic()
-        self._program = _program.start(
-            self._options.command, _passing.environment(passed), self.dispositions, stderr=stderr
+        self._program = program.start(
+            self._options.command, _parent.environment(passed), self.dispositions, stderr=stderr
         )
         os.close(passed)
         if stderr is not None:
             os.close(stderr)
-        _passing.let_go()
+        _parent.let_go()
 
     def watch(self) -> int:
         """Return the program's wait status, after all that it left was read and kept."""
@@ -208,9 +209,9 @@ class Monitor:
 
     def _receive(self) -> "Reports":
         if self._reports is None:
-            from crashenv import _reports
+            from crashenv._monitor.reports import Reports
 
-            self._reports = _reports.Reports(self._options, self._program, self.dispositions)
+            self._reports = Reports(self._options, self._program, self.dispositions)
         return self._reports
 
     # --- after the program's end
@@ -228,13 +229,13 @@ class Monitor:
         is_clean = os.WIFEXITED(self._status) and os.WEXITSTATUS(self._status) == 0
         if is_clean and self._reports is None:
             return
-        from crashenv import _death
+        from crashenv._monitor import deaths
 
         oom_kills = None
         if self._oom_kills is not None:
-            oom_kills = (_oom.kills() or 0) - self._oom_kills
-        ending = _death.ending(self._status, self._usage, ended - self._began, oom_kills)
-        if self._reports is not None or _death.is_crash(ending, stderr):
+            oom_kills = (oom.kills() or 0) - self._oom_kills
+        ending = deaths.ending(self._status, self._usage, ended - self._began, oom_kills)
+        if self._reports is not None or deaths.is_crash(ending, stderr):
             self._receive().program_ended(ending, stderr)
 
     def _wait_for_stragglers(self, ended: float) -> None:

@@ -3,18 +3,18 @@
 import os
 import sys
 
-from crashenv import _follow
-from crashenv._encode import to_json
-from crashenv._options import Command, Option
-from crashenv._record import record
-from crashenv._stream import Splitter
+from crashenv._cli.options import Command, Option
+from crashenv._reading import files
+from crashenv._reading.build import record
+from crashenv._reading.encode import to_json
+from crashenv._reading.frames import Splitter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from crashenv._options import Values
-    from crashenv._stream import Frame
+    from crashenv._cli.options import Values
+    from crashenv._reading.frames import Frame
 
 _UNREADABLE = 2
 
@@ -50,7 +50,7 @@ def main(arguments: "Sequence[str]") -> int:
 
 
 def _parse(values: "Values") -> int:
-    path = values.operands[0] if values.operands else _follow.STANDARD_INPUT
+    path = values.operands[0] if values.operands else files.STANDARD_INPUT
     splitter = Splitter()
     try:
         for frames in _frames(path, splitter, values["follow"]):
@@ -66,13 +66,13 @@ def _parse(values: "Values") -> int:
 
 def _frames(path: str, splitter: Splitter, follow: bool) -> "Iterator[list[Frame]]":
     if follow:
-        for data in _follow.Followed(path).chunks():
+        for data in files.Followed(path).chunks():
             if data is None:
                 yield splitter.close()
             else:
                 yield splitter.feed(data) if data else splitter.flush()
     else:
-        for data in _follow.chunks(_follow.open_file(path)):
+        for data in files.chunks(files.open_file(path)):
             yield splitter.feed(data)
         yield splitter.close()
 

@@ -1,12 +1,12 @@
 """The text that ``faulthandler`` writes -> what it tells, for CPython 3.9 to 3.15 and PyPy."""
 
-from crashenv._traceback import Place
+from crashenv._reading.tracebacks import Place
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from crashenv._schema import CFrame, Dump, Thread
+    from crashenv.records import CFrame, Dump, Thread
 
 # As in faulthandler.c, where one of them got a hyphen.
 _SIGNALS = {

@@ -2,21 +2,23 @@
 
 from time import monotonic, time_ns
 
-from crashenv import _death, _record, _store
-from crashenv._encode import to_json
-from crashenv._on_crash import LONGEST, Hook
-from crashenv._say import say
-from crashenv._stream import Splitter
+from crashenv import _store
+from crashenv._monitor import deaths
+from crashenv._monitor.hooks import LONGEST, Hook
+from crashenv._monitor.say import say
+from crashenv._reading import build
+from crashenv._reading.encode import to_json
+from crashenv._reading.frames import Splitter
 from crashenv._wire import timestamp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from crashenv._program import Dispositions
-    from crashenv._run import Options
-    from crashenv._schema import Ending, Record
-    from crashenv._stream import Frame
+    from crashenv._cli.run import Options
+    from crashenv._monitor.program import Dispositions
+    from crashenv._reading.frames import Frame
+    from crashenv.records import Ending, Record
 
 _QUIET = 0.5  # seconds without a byte, after which a dump is complete
 # Of a flood, what waits to be kept; the pipe is read on all the same.
@@ -76,7 +78,7 @@ class Reports:
             frame = self._waiting.pop(0)
             self._waiting_bytes -= len(frame.raw)
             try:
-                self._keep(_record.record(frame))
+                self._keep(build.record(frame))
             except Exception as error:  # the program must not lose its parent for that
                 say("cannot keep a report: %r" % error)
 
@@ -101,24 +103,24 @@ class Reports:
         """Keep what it left, and its death if that was a crash."""
         self._is_flushed = True
         frames = self._splitter.flush()
-        if not _death.is_crash(ending, stderr):
+        if not deaths.is_crash(ending, stderr):
             self._queue(frames)
             self._keep_waiting()
             self._add_ending(ending)
             return
         dump = None
-        if _death.is_core_signal(ending) and frames and frames[-1].kind == "dump":
+        if deaths.is_core_signal(ending) and frames and frames[-1].kind == "dump":
             dump = frames.pop()
         self._queue(frames)
         self._keep_waiting()
         self._keep(self._death(ending, stderr, dump))
 
     def _death(self, ending: "Ending", stderr: "bytes | None", dump: "Frame | None") -> "Record":
-        text, reason = (dump.raw, "") if dump else _death.fatal_error(stderr)
-        raw = _death.report(ending, self._pid, self._options.command, text, reason)
+        text, reason = (dump.raw, "") if dump else deaths.fatal_error(stderr)
+        raw = deaths.report(ending, self._pid, self._options.command, text, reason)
         splitter = Splitter()
         (frame,) = splitter.feed(raw) + splitter.close()
-        record = _record.record(frame)
+        record = build.record(frame)
         record["ending"] = ending
         if stderr is not None:
             record["stderr"] = stderr.decode("utf-8", "backslashreplace")
@@ -148,7 +150,7 @@ class Reports:
         record["time"] = record["time"] or timestamp(time_ns())
         record["command"] = self._options.command
         if record["program"] is None:  # of a dump, which has no header
-            record["program"] = _death.program(self._options.command)
+            record["program"] = deaths.program(self._options.command)
         if self._lost != self._lost_before:
             record["lost"] = self._lost - self._lost_before
             self._lost_before = self._lost

@@ -1,15 +1,13 @@
 """``crashenv path``, and the folder that it prints."""
 
-import os
-
-import crashenv
-from crashenv._options import Command
+from crashenv._cli.options import Command
+from crashenv._parent import folder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from crashenv._options import Values
+    from crashenv._cli.options import Values
 
 _COMMAND = Command(
     "path",
@@ -22,16 +20,6 @@ example:
 """,
     most=0,
 )
-
-
-def folder() -> str:
-    """The folder for PYTHONPATH that activates this copy without an installation."""
-    package = os.path.dirname(os.path.abspath(crashenv.__file__))
-    inside = os.path.join(package, "sitecustomize")
-    if os.path.isdir(inside):
-        return inside
-    # A checkout, or an editable installation of one.
-    return os.path.join(os.path.dirname(os.path.dirname(package)), "sitecustomize")
 
 
 def main(arguments: "Sequence[str]") -> int:

@@ -6,7 +6,7 @@ import stat
 import sys
 
 import crashenv
-from crashenv import _path
+from crashenv import _parent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def findings(paths: "Sequence[str]", python_path: str) -> "list[Finding]":
     found = [*_of_pth(paths), *_of_python_path(python_path)]
     if not any(state == "ok" for state, _ in found):
         found.append(
-            ("bad", "no way in: install crashenv, or put %s on PYTHONPATH" % _path.folder())
+            ("bad", "no way in: install crashenv, or put %s on PYTHONPATH" % _parent.folder())
         )
     return found
 

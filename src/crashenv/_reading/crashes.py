@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import Any, Optional
 
-    from crashenv._schema import Record
+    from crashenv.records import Record
 
     Row = dict[str, Any]
 
@@ -200,12 +200,12 @@ def _has_types(value: "dict[str, Any]") -> bool:
 
 def _of_file(path: str, problems: Problems) -> "Iterator[Row]":
     """The records in a crash output, in a log, or in what ``parse`` or a store wrote."""
-    from crashenv import _follow
+    from crashenv._reading import files
 
     try:
-        fd = _follow.open_file(path)
+        fd = files.open_file(path)
         try:
-            yield from _of_chunks(_follow.chunks(fd), problems)
+            yield from _of_chunks(files.chunks(fd), problems)
         finally:
             os.close(fd)
     except OSError as error:
@@ -213,8 +213,8 @@ def _of_file(path: str, problems: Problems) -> "Iterator[Row]":
 
 
 def _of_chunks(chunks: "Iterator[bytes]", problems: Problems) -> "Iterator[Row]":
-    from crashenv._record import record
-    from crashenv._stream import Splitter
+    from crashenv._reading.build import record
+    from crashenv._reading.frames import Splitter
 
     first = next(chunks, b"")
     if first.startswith(_JSON_START):

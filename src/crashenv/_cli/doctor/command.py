@@ -4,18 +4,19 @@ import os
 import stat
 import sys
 
-from crashenv import _bootstrap, _crashfile, _installation, _settings
+from crashenv import _bootstrap, _crashfile, _settings
+from crashenv._cli.doctor import installation
+from crashenv._cli.options import Command, Option
+from crashenv._cli.terminal import Style, printable, write
 from crashenv._descriptor import PrivateCopy, identity, is_file
-from crashenv._options import Command, Option
 from crashenv._settings import VARIABLE, Problem
-from crashenv._terminal import Style, printable, write
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from crashenv._installation import Finding
-    from crashenv._options import Values
+    from crashenv._cli.doctor.installation import Finding
+    from crashenv._cli.options import Values
     from crashenv._settings import Settings
 
 BAD = 1
@@ -56,7 +57,7 @@ def main(arguments: "Sequence[str]") -> int:
 def _examine(values: "Values") -> int:
     style = Style(sys.stdout)
     _tell("Python %s, %s" % (sys.version.split()[0], sys.executable))
-    _tell(_installation.version())
+    _tell(installation.version())
     good = _section(VARIABLE, list(setting(environment())), style)
     good &= _section("Way in", list(_way_in()), style)
     if not values["no_crashes"]:
@@ -172,8 +173,8 @@ def _rest(settings: "Settings") -> "Iterator[Finding]":
 
 
 def _way_in() -> "Iterator[Finding]":
-    folders = _installation.site_folders()
-    yield from _installation.findings(folders, os.environ.get("PYTHONPATH", ""))
+    folders = installation.site_folders()
+    yield from installation.findings(folders, os.environ.get("PYTHONPATH", ""))
     if sys.excepthook is not sys.__excepthook__:
         name = getattr(sys.excepthook, "__module__", None) or type(sys.excepthook).__module__
         yield "note", "%s replaced sys.excepthook: reports come at exit" % name
@@ -183,16 +184,16 @@ def _way_in() -> "Iterator[Finding]":
 
 
 def _trials(style: Style) -> bool:
-    from crashenv import _trial
+    from crashenv._cli.doctor import trial
 
     write("\n" + style.strong("Crashes") + "\n")
     layout = "  %-30s  %-10s  %-10s  %s\n"
     write(layout % ("CRASH", "EXPECTED", "ARRIVED", ""))
     good = True
-    for trial in _trial.trials():
-        outcome = _trial.attempt(trial)
+    for one in trial.trials():
+        outcome = trial.attempt(one)
         good &= outcome.is_good
-        row = layout % (trial.name, trial.expected, outcome.arrived, outcome.remark)
+        row = layout % (one.name, one.expected, outcome.arrived, outcome.remark)
         write((row if outcome.is_good else style.error(row.rstrip() + "  (bad)\n")).rstrip() + "\n")
         sys.stdout.flush()
     return good

@@ -1,0 +1,1 @@
+"""``crashenv doctor``: why crashes are not reported."""

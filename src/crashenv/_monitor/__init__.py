@@ -1,0 +1,1 @@
+"""``crashenv run``: the parent of the program."""

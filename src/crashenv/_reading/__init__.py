@@ -1,0 +1,1 @@
+"""Text of crashes -> records: the reading side's core."""
