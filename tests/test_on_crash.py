@@ -15,7 +15,8 @@ from tests.driver import INSTALLED, ROOT, MonitorTest, Result, wait_until
 
 if not INSTALLED:
     sys.path.insert(0, str(ROOT / "src"))
-from crashenv._monitor import hooks, program
+from crashenv._monitor import hooks, program, receivers
+from crashenv._reading import build
 
 CRASHES = """
     import threading
@@ -164,12 +165,12 @@ class TimeLimitTest(unittest.TestCase):
         self.hook = hooks.Hook(["sh", "-c", "sleep 60 & sleep 60"], program.Dispositions())
 
     def test_hook_and_what_it_started_are_killed(self) -> None:
-        self.hook.add(b"", {})
+        self.take(1)
         group = self.hook._pid
-        self.assertFalse(self.hook.is_idle())
         self.assertIsNotNone(self.hook.deadline)
-        while not self.hook.is_idle():
-            self.hook.kill_if_late()
+        while self.hook._pid:
+            if self.hook.deadline is not None and self.hook.deadline <= time.monotonic():
+                self.hook.work()
             pid, status = os.waitpid(group, os.WNOHANG)
             if pid:
                 self.hook.child_ended(pid, status)
@@ -178,12 +179,58 @@ class TimeLimitTest(unittest.TestCase):
         wait_until(lambda: not is_alive(group), "the end of its group")
 
     def test_too_many_that_wait_are_counted(self) -> None:
-        for _ in range(100):
-            self.hook.add(b"", {})
-        self.hook.give_up()
+        self.take(100)
+        self.hook.finish(lambda is_done, longest: False)
         os.waitpid(self.hook._pid, 0)
-        self.hook.tell_lost()
         self.said.assert_called_with("--on-crash sh: 99 crashes were not handed to it")
+
+    def take(self, times: int) -> None:
+        record = build.death(1, "", "", "killed\n")
+        for _ in range(times):
+            self.hook.take(record, b"", "")
+
+
+class ReceiversTest(unittest.TestCase):
+    """What receives the records cannot fail the monitor."""
+
+    def setUp(self) -> None:
+        said = mock.patch.object(receivers, "say")
+        self.said = said.start()
+        self.addCleanup(said.stop)
+
+    def test_what_one_raises_is_said_and_the_others_get_theirs(self) -> None:
+        bad, good = mock.Mock(deadline=None), mock.Mock(deadline=None)
+        all_of_them = receivers.Receivers([lambda _: bad, lambda _: good], mock.Mock())
+        record = build.death(1, "", "", "killed\n")
+        for name, arguments in (
+            ("take", (record, b"", "")),
+            ("child_ended", (1, 2)),
+            ("finish", (mock.Mock(),)),
+        ):
+            with self.subTest(name):
+                getattr(bad, name).side_effect = RuntimeError(name)
+                getattr(all_of_them, name)(*arguments)
+                getattr(good, name).assert_called_once_with(*arguments)
+                self.assertIn("RuntimeError(%r)" % name, self.said.call_args[0][0])
+        self.assertEqual(self.said.call_count, 3)
+
+    def test_work_that_fails_is_not_called_again(self) -> None:
+        bad, good = mock.Mock(deadline=0.0), mock.Mock(deadline=0.0)
+        bad.work.side_effect = RuntimeError
+        later = mock.Mock(deadline=time.monotonic() + 1000)
+        makers = [lambda _, one=one: one for one in (bad, good, later)]
+        all_of_them = receivers.Receivers(makers, mock.Mock())
+        all_of_them.work()
+        all_of_them.work()
+        self.assertEqual((bad.work.call_count, good.work.call_count), (1, 2))
+        later.work.assert_not_called()
+        self.assertEqual(all_of_them.deadlines(), [0.0, later.deadline])
+
+    def test_one_that_cannot_be_made_is_left_out(self) -> None:
+        make = mock.Mock(side_effect=OSError("no"))
+        all_of_them = receivers.Receivers([make], mock.Mock())
+        all_of_them.take(build.death(1, "", "", "killed\n"), b"", "")
+        self.said.assert_called_once_with("cannot start what receives the records: OSError('no')")
 
 
 def children(pid: int) -> list[str]:

@@ -21,10 +21,9 @@ from tests.driver import INSTALLED, ROOT, MonitorTest, Result, command, monitor,
 
 if not INSTALLED:
     sys.path.insert(0, str(ROOT / "src"))
-from crashenv._cli.options import Values
-from crashenv._cli.run import Options
 from crashenv._monitor import deaths, oom, reports
 from crashenv._monitor.loop import is_ending
+from crashenv._monitor.options import Options
 
 SH = "/bin/sh"
 FATAL_ERROR = "import ctypes; ctypes.pythonapi.Py_FatalError(b'out of luck')"
@@ -468,19 +467,13 @@ class WordsTest(unittest.TestCase):
                 self.assertEqual(oom.kills(), kills)
 
     def test_record_that_cannot_be_made_costs_one_line(self) -> None:
-        found = reports.Reports(Options(values()), 1, mock.Mock())
+        found = reports.Reports(Options(["true"]), 1, mock.Mock())
         with mock.patch.object(reports, "say") as said:
             with mock.patch.object(reports, "build") as build:
                 build.record.side_effect = RuntimeError("oh")
                 found.feed(b"crashenv: report kind=thread bytes=2\nx\n")
                 found.work()
         said.assert_called_once_with("cannot keep a report: RuntimeError('oh')")
-
-
-def values() -> Values:
-    result = Values()
-    result.operands = ["true"]
-    return result
 
 
 def opening(files: dict[str, Any]) -> Callable[..., io.IOBase]:

@@ -7,26 +7,14 @@ from crashenv._cli.options import Command, Option, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from crashenv._cli.options import Values
+    from crashenv._monitor.options import Options
+    from crashenv._monitor.program import Dispositions
+    from crashenv._monitor.receivers import Receiver
 
 _USAGE_ERROR = 125  # as env(1), timeout(1) and nohup(1): the rest is the program's
-
-
-class Options:
-    """What the command line says; ``command`` is what is to be run."""
-
-    def __init__(self, values: "Values") -> None:
-        if not values.operands:
-            raise UsageError("no COMMAND to run")
-        self.command = values.operands
-        self.store: str | None = values["store"]
-        self.most_records: int | None = values["max_records"]
-        self.most_bytes: int | None = values["max_size"]
-        self.on_crash: list[str] = values["on_crash"] or []
-        self.capture_stderr = bool(values["capture_stderr"])
-        self.quiet = bool(values["quiet"])
 
 
 def main(arguments: "Sequence[str]") -> int:
@@ -35,13 +23,37 @@ def main(arguments: "Sequence[str]") -> int:
 
 
 def _run(values: "Values") -> int:
-    options = Options(values)
+    if not values.operands:
+        raise UsageError("no COMMAND to run")
     if sys.platform != "linux":
         raise UsageError("needs Linux")
     _leave_to_the_program()
     from crashenv._monitor import loop
 
-    loop.run(options)
+    loop.run(_options(values))
+
+
+def _options(values: "Values") -> "Options":
+    from crashenv._monitor.options import Options
+
+    options = Options(values.operands)
+    options.store = values["store"]
+    options.most_records = values["max_records"]
+    options.most_bytes = values["max_size"]
+    options.capture_stderr = bool(values["capture_stderr"])
+    options.quiet = bool(values["quiet"])
+    if values["on_crash"]:
+        options.receivers.append(_on_crash(values["on_crash"]))
+    return options
+
+
+def _on_crash(command: "list[str]") -> "Callable[[Dispositions], Receiver]":
+    def make(dispositions: "Dispositions") -> "Receiver":
+        from crashenv._monitor.hooks import Hook
+
+        return Hook(command, dispositions)
+
+    return make
 
 
 def _leave_to_the_program() -> None:

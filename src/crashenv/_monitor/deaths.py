@@ -1,16 +1,12 @@
-"""How the program ended, and the report of it that it could not write itself."""
+"""How the program ended, and what the record of it says, which it could not write itself."""
 
 import os
-from time import time_ns
-
-from crashenv._wire import PREFIX, quote, timestamp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal as _signal
     from collections.abc import Sequence
     from resource import struct_rusage
-    from typing import Any
 
     from crashenv.records import Ending
 else:
@@ -89,32 +85,17 @@ def cause(ending: "Ending") -> str:
     return "killed by %s%s" % (ending["signal"], " (core dumped)" if ending["core"] else "")
 
 
-def report(ending: "Ending", pid: int, command: "Sequence[str]", dump: bytes, reason: str) -> bytes:
-    """A ``death`` report (see ``_wire``), which ends with the native dump if there is one."""
-    body = (
-        "%s\nRun time %.3f s, user %.3f s, system %.3f s, peak memory %.1f MiB\n"
-        % (
-            "%s: %s" % (cause(ending), reason) if reason else cause(ending),
-            ending["run_time"],
-            ending["user_time"],
-            ending["system_time"],
-            ending["peak_memory"] / (1 << 20),
-        )
-    ).encode() + dump
-    if not body.endswith(b"\n"):
-        body += b"\n"
-    fields = [
-        ("kind", "death"),
-        ("pid", str(pid)),
-        ("time", timestamp(time_ns())),
-        ("program", program(command)),
-        *((key, _text(value)) for key, value in ending.items() if value is not None),
-        ("bytes", str(len(body))),
-    ]
-    header = PREFIX
-    for key, value in fields:
-        header += b" %s=%s" % (key.encode(), quote(value))
-    return header + b"\n" + body
+def text(ending: "Ending", reason: str, dump: bytes) -> str:
+    """What a death's record says: what happened, what it took, and the native dump."""
+    told = "%s\nRun time %.3f s, user %.3f s, system %.3f s, peak memory %.1f MiB\n%s" % (
+        "%s: %s" % (cause(ending), reason) if reason else cause(ending),
+        ending["run_time"],
+        ending["user_time"],
+        ending["system_time"],
+        ending["peak_memory"] / (1 << 20),
+        dump.decode("utf-8", "backslashreplace"),
+    )
+    return told if told.endswith("\n") else told + "\n"
 
 
 def program(command: "Sequence[str]") -> str:
@@ -130,10 +111,6 @@ def program(command: "Sequence[str]") -> str:
             elif argument == "-c" or not argument.startswith("-"):
                 return argument
     return command[0]
-
-
-def _text(value: "Any") -> str:
-    return str(int(value)) if isinstance(value, bool) else str(value)
 
 
 def _signal_name(number: int) -> str:

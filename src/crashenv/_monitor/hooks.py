@@ -4,12 +4,15 @@ import os
 from time import monotonic
 
 from crashenv._monitor import program
-from crashenv._monitor.say import say
+from crashenv._monitor.say import printable, say
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal as _signal
     from collections.abc import Mapping
+
+    from crashenv._monitor.receivers import WaitUntil
+    from crashenv.records import Record
 else:
     import _signal
 
@@ -28,10 +31,18 @@ class Hook:
         self._waiting: list[tuple[int, int, Mapping[str, str]]] = []
         self._pid = 0
         self._lost = 0
+        self._is_late = False
         self.deadline: float | None = None
 
-    def add(self, content: bytes, variables: "Mapping[str, str]") -> None:
+    def take(self, record: "Record", content: bytes, path: str) -> None:
         """Run it with ``content`` on its standard input, when those before have ended."""
+        variables = {
+            "CRASHENV_ID": record["id"],
+            "CRASHENV_KIND": record["kind"],
+            "CRASHENV_SUMMARY": printable(record["summary"]),
+            "CRASHENV_PROGRAM": printable(record["program"] or ""),
+            "CRASHENV_FILE": path,
+        }
         size = sum(waiting[1] for waiting in self._waiting)
         if len(self._waiting) >= _MOST_WAITING or (self._waiting and size > _MOST_BYTES):
             self._lost += 1
@@ -42,7 +53,7 @@ class Hook:
             self._fail(str(error))
         self._start_next()
 
-    def is_idle(self) -> bool:
+    def _is_idle(self) -> bool:
         return not self._pid
 
     def _start_next(self) -> None:
@@ -67,23 +78,32 @@ class Hook:
         if pid != self._pid:
             return
         if os.WIFSIGNALED(status):
-            is_late = self.deadline is not None and monotonic() >= self.deadline
             number = os.WTERMSIG(status)
             self._fail(
-                "took more than %d s" % LONGEST if is_late else "ended by signal %d" % number
+                "took more than %d s" % LONGEST if self._is_late else "ended by signal %d" % number
             )
         elif os.WEXITSTATUS(status):
             code = os.WEXITSTATUS(status)
             self._fail(_FAILURES.get(code, "exit status %d" % code))
         self._pid = 0
+        self._is_late = False
         self.deadline = None
         self._start_next()
 
-    def kill_if_late(self) -> None:
-        if self.deadline is not None and monotonic() >= self.deadline:
-            self._kill()
+    def work(self) -> None:
+        """The time of the one that runs is over."""
+        self.deadline = None
+        self._is_late = True
+        self._kill()
 
-    def give_up(self) -> None:
+    def finish(self, wait_until: "WaitUntil") -> None:
+        """Let those end that run or wait, and say how many were not run."""
+        if not wait_until(self._is_idle, LONGEST):
+            self._give_up()
+        if self._lost:
+            self._fail("%d crashes were not handed to it" % self._lost)
+
+    def _give_up(self) -> None:
         """Nobody waits any longer."""
         self._lost += len(self._waiting)
         while self._waiting:
@@ -91,10 +111,6 @@ class Hook:
         if self._pid:
             self._fail("was still running")
             self._kill()
-
-    def tell_lost(self) -> None:
-        if self._lost:
-            self._fail("%d crashes were not handed to it" % self._lost)
 
     def _kill(self) -> None:
         """Its process group, with all that it started."""

@@ -8,10 +8,11 @@ pipe announces its bytes by a signal too (O_ASYNC, fcntl(2)): one blocking wait.
 """
 
 import os
-from time import monotonic
+from time import monotonic, sleep
 
 from crashenv import _parent
 from crashenv._monitor import oom, program
+from crashenv._monitor.receivers import Receivers
 from crashenv._monitor.say import say
 
 TYPE_CHECKING = False
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from signal import struct_siginfo
     from typing import NoReturn
 
-    from crashenv._cli.run import Options
+    from crashenv._monitor.options import Options
     from crashenv._monitor.reports import Reports
     from crashenv._monitor.stderr import Tee
 else:
@@ -44,6 +45,9 @@ _GRACE = 0.1  # seconds to wait for the next byte once the program has ended
 _LONGEST_GRACE = 1.0
 _LONGEST_TAIL = 1.0
 
+_MOST_FAILURES = 10
+_PAUSE = 0.1  # seconds, so that what fails for ever takes no CPU
+
 _PR_SET_DUMPABLE = 4
 _PR_SET_CHILD_SUBREAPER = 36
 
@@ -52,8 +56,8 @@ def run(options: "Options") -> "NoReturn":
     """Run the program, and end as it ends."""
     try:
         monitor = Monitor(options)
-    except OSError as error:
-        say("cannot start: %s" % error)
+    except (OSError, MemoryError) as error:
+        say("cannot start: %s" % (error or "out of memory"))
         os._exit(_OWN_FAILURE)
     _end_as(monitor.watch())
 
@@ -69,7 +73,9 @@ class Monitor:
         self._status: int | None = None
         self._program_stopped = self._slept = self._more = self._is_urgent = False
         self._oom_kills = oom.kills()
-        self.dispositions = program.Dispositions()
+        self._failures = 0
+        self._dispositions = program.Dispositions()
+        self._receivers = Receivers(options.receivers, self._dispositions)
         is_captured = options.capture_stderr and _parent.is_open(2)
         _parent.fill_standard_descriptors()
         if is_captured:
@@ -84,22 +90,51 @@ class Monitor:
         stderr = None if self._tee is None else self._tee.stderr
         self._began = monotonic()
         self._program = program.start(
-            self._options.command, _parent.environment(passed), self.dispositions, stderr=stderr
+            self._options.command, _parent.environment(passed), self._dispositions, stderr=stderr
         )
-        os.close(passed)
-        if stderr is not None:
-            os.close(stderr)
-        _parent.let_go()
+        self._to_close = [passed] if stderr is None else [passed, stderr]
 
     def watch(self) -> int:
-        """Return the program's wait status, after all that it left was read and kept."""
+        """Return the program's wait status, after all that it left was read and kept.
+
+        Whatever fails here, the program keeps its parent, and its ending is ours.
+        """
+        self._guarded(self._let_go)
         while self._status is None:
-            self._step()
+            self._guarded(self._step)
         try:
             self._take_leave(monotonic())
-        except Exception as error:  # whatever it is, the program's ending must be ours
-            say("cannot report the ending: %r" % error)
+        except Exception as error:
+            _try_to_say("cannot report the ending: %r", error)
         return self._status
+
+    def _let_go(self) -> None:
+        """Of what is the program's."""
+        for fd in self._to_close:
+            os.close(fd)
+        _parent.let_go()
+
+    def _guarded(self, action: "Callable[[], None]") -> None:
+        try:
+            action()
+        except Exception as error:
+            self._survive(error)
+            try:
+                self._reap()  # the signal that tells of the program's end may be what was lost
+            except Exception as another:
+                self._survive(another)
+
+    def _survive(self, error: Exception) -> None:
+        """Go on; without reading reports if it fails again and again."""
+        self._failures += 1
+        if self._failures < _MOST_FAILURES:
+            _try_to_say("%r", error)
+        elif self._failures == _MOST_FAILURES:
+            _try_to_say("reports are no longer read: %r", error)
+            self._stop_reading()
+            self._reports = None
+        else:
+            sleep(_PAUSE)
 
     # --- one step
 
@@ -109,6 +144,7 @@ class Monitor:
         if info is not None:
             self._handle(info)
         self._read()
+        self._receivers.work()
         if self._reports is not None:
             self._reports.work()
             if self._reports.is_quiet():
@@ -116,7 +152,10 @@ class Monitor:
                 self._reports.flush(is_early)
 
     def _wait(self, longest: "float | None") -> "struct_siginfo | None":
-        timeouts = [] if longest is None else [longest]
+        now = monotonic()
+        timeouts = [deadline - now for deadline in self._receivers.deadlines()]
+        if longest is not None:
+            timeouts.append(longest)
         if self._more:
             timeouts.append(0)
         if self._reports is not None:
@@ -138,6 +177,8 @@ class Monitor:
                 os.kill(self._program, number)
             except ProcessLookupError:
                 pass
+            except PermissionError:  # of another user: set-uid, sudo
+                say("signal %d may not be passed on to the program" % number)
 
     def _is_for_program(self, info: "struct_siginfo") -> bool:
         if self._status is not None:
@@ -158,13 +199,15 @@ class Monitor:
             try:
                 pid, status, usage = os.wait4(-1, os.WNOHANG | _STOPS)
             except ChildProcessError:
+                if self._status is None:  # lost when it was told, for want of memory
+                    self._status = _OWN_FAILURE << 8
                 return
             if pid == 0:
                 return
             if pid == self._program and self._status is None:
                 self._program_changed(status, usage)
-            elif self._reports is not None and (os.WIFEXITED(status) or os.WIFSIGNALED(status)):
-                self._reports.child_ended(pid, status)
+            elif os.WIFEXITED(status) or os.WIFSIGNALED(status):
+                self._receivers.child_ended(pid, status)
 
     def _program_changed(self, status: int, usage: "struct_rusage") -> None:
         self._program_stopped = os.WIFSTOPPED(status)
@@ -196,22 +239,25 @@ class Monitor:
             except BlockingIOError:
                 return
             if not data:
-                os.close(self._pipe)
-                self._pipe = -1
+                self._stop_reading()
                 return
             try:
                 self._receive().feed(data)
             except ImportError as error:  # another version was installed, or none is any more
                 say("cannot read reports: %s" % error)
-                os.close(self._pipe)
-                self._pipe = -1
+                self._stop_reading()
         self._more = True
+
+    def _stop_reading(self) -> None:
+        if self._pipe >= 0:
+            os.close(self._pipe)
+            self._pipe = -1
 
     def _receive(self) -> "Reports":
         if self._reports is None:
             from crashenv._monitor.reports import Reports
 
-            self._reports = Reports(self._options, self._program, self.dispositions)
+            self._reports = Reports(self._options, self._program, self._receivers)
         return self._reports
 
     # --- after the program's end
@@ -221,7 +267,8 @@ class Monitor:
         self._report_death(ended)
         self._wait_for_stragglers(ended)
         if self._reports is not None:
-            self._reports.finish(self._wait_until)
+            self._reports.finish()
+        self._receivers.finish(self._wait_until)
 
     def _report_death(self, ended: float) -> None:
         assert self._status is not None
@@ -261,6 +308,13 @@ class Monitor:
         return True
 
 
+def _try_to_say(text: str, error: Exception) -> None:
+    try:
+        say(text % error)
+    except Exception:  # MemoryError, or what repr() of the error raises
+        pass
+
+
 def is_ending(pid: int) -> bool:
     """Whether the process dumps core (proc(5): CoreDumping, since Linux 4.15) or is a zombie."""
     try:
@@ -293,11 +347,15 @@ def _end_as(status: int) -> "NoReturn":
     if os.WIFEXITED(status):
         os._exit(os.WEXITSTATUS(status))
     number = os.WTERMSIG(status)
-    _forbid_core()
-    if number != _signal.SIGKILL:
-        _signal.signal(number, _signal.SIG_DFL)
-    os.kill(os.getpid(), number)
-    _signal.pthread_sigmask(_signal.SIG_UNBLOCK, {number})
+    try:
+        _forbid_core()
+        if number in _ANY and number != _signal.SIGKILL:
+            _signal.signal(number, _signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+        # The C library keeps 32 and 33 for itself, and never blocks them (nptl(7)).
+        _signal.pthread_sigmask(_signal.SIG_UNBLOCK, {number} & _ANY)
+    except Exception:  # MemoryError: the status must still tell
+        pass
     os._exit(128 + number)  # of process 1, which its own signals do not end (kill(2))
 
 

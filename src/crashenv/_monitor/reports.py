@@ -1,11 +1,10 @@
-"""What comes out of the program's pipe: kept, told in one line, handed to ``--on-crash``."""
+"""What comes out of the program's pipe: kept, told in one line, given to the receivers."""
 
 from time import monotonic, time_ns
 
 from crashenv import _store
 from crashenv._monitor import deaths
-from crashenv._monitor.hooks import LONGEST, Hook
-from crashenv._monitor.say import say
+from crashenv._monitor.say import printable, say
 from crashenv._reading import build
 from crashenv._reading.encode import to_json
 from crashenv._reading.frames import Splitter
@@ -13,10 +12,8 @@ from crashenv._wire import timestamp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from crashenv._cli.run import Options
-    from crashenv._monitor.program import Dispositions
+    from crashenv._monitor.options import Options
+    from crashenv._monitor.receivers import Receivers
     from crashenv._reading.frames import Frame
     from crashenv.records import Ending, Record
 
@@ -24,13 +21,12 @@ _QUIET = 0.5  # seconds without a byte, after which a dump is complete
 # Of a flood, what waits to be kept; the pipe is read on all the same.
 _MOST_WAITING = 1000
 _MOST_BYTES = 4 << 20
-_LONGEST_LINE = 300  # characters
 
 
 class Reports:
     """``pid`` is the program's; ``last_byte`` says when it last wrote, monotonic."""
 
-    def __init__(self, options: "Options", pid: int, dispositions: "Dispositions") -> None:
+    def __init__(self, options: "Options", pid: int, receivers: "Receivers") -> None:
         self.last_byte = monotonic()
         self._options = options
         self._pid = pid
@@ -43,14 +39,18 @@ class Reports:
         self._newest: tuple[str, Record] | None = None
         folder = options.store or _store.default_folder()
         self._store = _store.Store(folder, options.most_records, options.most_bytes)
-        self._hook = Hook(options.on_crash, dispositions) if options.on_crash else None
+        self._receivers = receivers
 
     # --- while the program runs
 
     def feed(self, data: bytes) -> None:
         self.last_byte = monotonic()
         self._is_flushed = False
-        self._queue(self._splitter.feed(data))
+        try:
+            self._queue(self._splitter.feed(data))
+        except MemoryError:  # of which what was waiting for its end has most
+            say("no memory for a report")
+            self._splitter = Splitter()
 
     def _queue(self, frames: "list[Frame]") -> None:
         for frame in frames:
@@ -66,14 +66,10 @@ class Reports:
         now = monotonic()
         if not self._is_flushed:
             found.append(self.last_byte + _QUIET - now)
-        if self._hook is not None and self._hook.deadline is not None:
-            found.append(self._hook.deadline - now)
         return found
 
     def work(self) -> None:
         """Keep one report."""
-        if self._hook is not None:
-            self._hook.kill_if_late()
         if self._waiting:
             frame = self._waiting.pop(0)
             self._waiting_bytes -= len(frame.raw)
@@ -92,10 +88,6 @@ class Reports:
         else:
             self._is_flushed = True
             self._queue(self._splitter.flush())
-
-    def child_ended(self, pid: int, status: int) -> None:
-        if self._hook is not None:
-            self._hook.child_ended(pid, status)
 
     # --- when it has ended
 
@@ -117,24 +109,22 @@ class Reports:
 
     def _death(self, ending: "Ending", stderr: "bytes | None", dump: "Frame | None") -> "Record":
         text, reason = (dump.raw, "") if dump else deaths.fatal_error(stderr)
-        raw = deaths.report(ending, self._pid, self._options.command, text, reason)
-        splitter = Splitter()
-        (frame,) = splitter.feed(raw) + splitter.close()
-        record = build.record(frame)
+        record = build.death(
+            self._pid,
+            timestamp(time_ns()),
+            deaths.program(self._options.command),
+            deaths.text(ending, reason, text),
+        )
         record["ending"] = ending
         if stderr is not None:
             record["stderr"] = stderr.decode("utf-8", "backslashreplace")
         return record
 
-    def finish(self, wait_until: "Callable[[Callable[[], bool], float], bool]") -> None:
-        """Keep what is left, let the hooks end, tell what was lost."""
+    def finish(self) -> None:
+        """Keep what is left, and tell what was lost."""
         self._is_flushed = True
         self._queue(self._splitter.close())
         self._keep_waiting()
-        if self._hook is not None:
-            if not wait_until(self._hook.is_idle, LONGEST):
-                self._hook.give_up()
-            self._hook.tell_lost()
         if self._lost:
             say("%d reports came too fast and were left out" % self._lost)
         if self._splitter.skipped:
@@ -160,15 +150,7 @@ class Reports:
             self._newest = path, record
         if not self._options.quiet:
             self._tell(record, path)
-        if self._hook is not None:
-            variables = {
-                "CRASHENV_ID": record["id"],
-                "CRASHENV_KIND": record["kind"],
-                "CRASHENV_SUMMARY": printable(record["summary"]),
-                "CRASHENV_PROGRAM": printable(record["program"] or ""),
-                "CRASHENV_FILE": path,
-            }
-            self._hook.add(content, variables)
+        self._receivers.take(record, content, path)
 
     def _write(self, record: "Record", content: bytes) -> str:
         try:
@@ -202,12 +184,6 @@ def _thread(record: "Record") -> str:
     if record["kind"] in ("thread", "process"):
         return "%s %s" % (record["kind"], record["thread"])
     return "pid %d" % record["pid"] if record["pid"] else ""
-
-
-def printable(text: str) -> str:
-    """One line that cannot steer a terminal."""
-    short = text if len(text) <= _LONGEST_LINE else text[: _LONGEST_LINE - 1] + "…"
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in short)
 
 
 def _json(record: "Record") -> bytes:

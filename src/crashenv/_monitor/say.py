@@ -5,6 +5,7 @@ import select
 
 _PATIENCE = 100  # ms
 _LONGEST = 1000  # bytes; no more than PIPE_BUF never blocks where poll(2) says so
+_LONGEST_TEXT = 300  # characters
 
 
 def say(text: str) -> None:
@@ -17,3 +18,9 @@ def say(text: str) -> None:
             os.write(2, b"crashenv: %s\n" % line)
     except OSError:
         pass
+
+
+def printable(text: str) -> str:
+    """One line that cannot steer a terminal."""
+    short = text if len(text) <= _LONGEST_TEXT else text[: _LONGEST_TEXT - 1] + "…"
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in short)

@@ -24,19 +24,45 @@ _MAIN = "__main__."  # which is not printed from 3.13 on
 def record(frame: "Frame") -> "Record":
     """The record of ``frame``; of whatever bytes, for it never fails."""
     text = frame.body.decode("utf-8", "backslashreplace")
-    fields = frame.fields
-    result: Record = {
+    kind = "dump" if frame.kind == "dump" else frame.fields.get("kind", "exception")
+    result = _begun(kind, frame.raw, frame.fields, text)
+    result["damage"] = frame.damage
+    result["omitted"] = frame.omitted or result["omitted"]
+    if kind == "dump":
+        _add_dump(result, text)
+    elif kind == "death":
+        _add_death(result, text)
+    else:
+        _add_exception(result, text)
+    return result
+
+
+def death(pid: int, time: str, program: str, text: str) -> "Record":
+    """The record of a death that a monitor saw: ``text`` is what it has to say of it.
+
+    Its first line is the summary. A native dump may follow.
+    """
+    raw = ("%d %s\n%s" % (pid, time, text)).encode("utf-8", "backslashreplace")
+    result = _begun("death", raw, {}, text)
+    result["time"], result["pid"], result["program"] = time, pid, program
+    _add_death(result, text)
+    return result
+
+
+def _begun(kind: str, raw: bytes, fields: "dict[str, str]", text: str) -> "Record":
+    """With what the header says; ``raw`` is what the identifier is made from."""
+    return {
         "schema": SCHEMA,
-        "id": blake2b(frame.raw, digest_size=8).hexdigest(),
-        "kind": "dump" if frame.kind == "dump" else fields.get("kind", "exception"),
+        "id": blake2b(raw, digest_size=8).hexdigest(),
+        "kind": kind,
         "time": fields.get("time"),
         "pid": _number(fields.get("pid")),
         "tid": _number(fields.get("tid")),
         "thread": fields.get("thread"),
         "python": fields.get("python"),
         "program": fields.get("program"),
-        "damage": frame.damage,
-        "omitted": frame.omitted or _omitted(text),
+        "damage": None,
+        "omitted": _omitted(text),
         "fingerprint": "",
         "summary": "",
         "where": None,
@@ -46,13 +72,6 @@ def record(frame: "Frame") -> "Record":
         "dump": None,
         "text": text,
     }
-    if result["kind"] == "dump":
-        _add_dump(result, text)
-    elif result["kind"] == "death":
-        _add_death(result, text)
-    else:
-        _add_exception(result, text)
-    return result
 
 
 def summary(record: "Record") -> "tuple[str, str]":
