@@ -45,6 +45,11 @@ OUTPUTS = ("pipe", "file", "socket", "fifo", "pty")
 # Programs here die of signals: no core files in the checkout.
 resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
 
+# A shell ignores these for its background jobs, and programs would inherit that.
+for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+    if signal.getsignal(number) == signal.SIG_IGN:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else 0)
+
 Program = Union[str, Sequence[str]]
 
 
@@ -246,10 +251,18 @@ def run(program: Program, *, launcher: Sequence[str] = (), **options: Any) -> Re
     return Result(args, done.returncode, done.stdout, done.stderr)
 
 
+def _too_late(*_: object) -> None:
+    raise AssertionError("the test took more than %d seconds" % (5 * DEADLINE))
+
+
 class ProgramTest(unittest.TestCase):
-    """A test case that runs programs."""
+    """A test case that runs programs, and waits for nothing longer than the deadline."""
 
     def setUp(self) -> None:
+        # Of all waits together, wherever they are: an exception in a handler ends them.
+        signal.signal(signal.SIGALRM, _too_late)
+        signal.alarm(int(5 * DEADLINE))
+        self.addCleanup(signal.alarm, 0)
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
         self.folder = Path(folder.name).resolve()

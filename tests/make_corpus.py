@@ -197,6 +197,19 @@ CASES = {
         ready.wait()
         os.kill(os.getpid(), signal.SIGBUS)
         """,
+    "five_threads": """
+        import os, signal, threading
+        done, barrier = threading.Event(), threading.Barrier(6)
+        def wait():
+            barrier.wait()
+            done.wait()
+        for _ in range(5):
+            threading.Thread(target=wait, name="same", daemon=True).start()
+        barrier.wait()
+        def culprit():
+            os.kill(os.getpid(), signal.SIGSEGV)
+        culprit()
+        """,
     "quit": "import os, signal; os.kill(os.getpid(), signal.SIGQUIT)",
     "on_request": """
         import os, signal

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -198,6 +199,12 @@ class WayIn(DoctorTest):
         found = self.found(python_path=str(SITECUSTOMIZE))
         self.assertEqual(found["bad"], [])
         self.assertEqual(found["ok"], ["on PYTHONPATH: %s/sitecustomize.py" % SITECUSTOMIZE])
+
+    def test_python_path_without_the_package(self) -> None:
+        for name in ("alone", "crashenv"):
+            copy = self.folder / "copies" / name / "sitecustomize"
+            shutil.copytree(SITECUSTOMIZE, copy)
+            self.check_bad("does nothing: the package crashenv is not there", python_path=str(copy))
 
     def test_shadowed(self) -> None:
         other = Path(self.write("other/sitecustomize.py", "")).parent

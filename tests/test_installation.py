@@ -353,6 +353,15 @@ class Sitecustomize(EnvironmentTest):
         program = "import sys; print('usercustomize' in sys.modules)"
         self.check_as_without(program, str(self.folder / "site"))
 
+    def test_checkout_of_any_name(self) -> None:
+        for name in ("crashenv", "src", "other name"):
+            checkout = self.folder / "checkouts" / name
+            for part in ("sitecustomize", "src"):
+                shutil.copytree(ROOT / part, checkout / part)
+            with self.subTest(name):
+                env = {"PYTHONPATH": str(checkout / "sitecustomize")}
+                self.check_reports(CRASHES, "thread", "exception", env=env)
+
     def test_package_missing_beside_it(self) -> None:
         copy = shutil.copytree(SITECUSTOMIZE, self.folder / "copy")
         self.run_both(CRASHES, env={"PYTHONPATH": str(copy)})

@@ -246,6 +246,29 @@ class DeathTest(MonitorTest):
                 self.assertEqual(threads[0]["frames"][0]["function"], "<module>")
                 self.assertTrue(record["summary"].startswith("killed by SIG" + name))
 
+    def test_dump_of_many_threads_is_one_record(self) -> None:
+        log = self.folder / "hooks"
+        hook = self.write("hook.sh", "cat >/dev/null; echo x >>%s\n" % log)
+        program = """
+            import os, threading
+            done, barrier = threading.Event(), threading.Barrier(6)
+            def wait():
+                barrier.wait()
+                done.wait()
+            for _ in range(5):
+                threading.Thread(target=wait, name='same', daemon=True).start()
+            barrier.wait()
+            def culprit(): os.kill(os.getpid(), 11)
+            culprit()
+            """
+        result = self.run_monitored(program, "--on-crash", "sh " + hook)
+        self.assertEqual(result.status, -signal.SIGSEGV, str(result))
+        (record,) = self.records()
+        self.assertIn(" in culprit", record["where"])
+        self.assertEqual(len(record["dump"]["threads"]), 6)
+        self.assertEqual(result.stderr.count(b"crashenv: "), 1, str(result))
+        self.assertEqual(log.read_text(), "x\n")
+
     def test_dump_waits_for_its_process_to_be_gone(self) -> None:
         """To write a large core file takes longer than a dump's silence."""
         child = os.fork()

@@ -12,7 +12,14 @@ import unittest
 from pathlib import Path
 from unittest import mock
 
-from tests.driver import INSTALLED, ROOT, MonitorTest, ProgramTest, monitor_environment
+from tests.driver import (
+    INSTALLED,
+    ROOT,
+    MonitorTest,
+    ProgramTest,
+    is_root,
+    monitor_environment,
+)
 
 if not INSTALLED:
     sys.path.insert(0, str(ROOT / "src"))
@@ -75,6 +82,41 @@ class StoreTest(ProgramTest):
             self.store.add(ident(number), b"xx")
         self.assertEqual(len(self.names()), 1)
         self.assertEqual(len(list(self.place.iterdir())), 4)
+
+    def test_leaves_files_that_are_no_records(self) -> None:
+        self.place.mkdir(parents=True)
+        record = "20200101T000000.000000Z-%016x.json"
+        foreign = [
+            *("0-data.json", "2024-01-01-report.json", "a-b.json", "package-lock.json"),
+            *("20200101T000000Z-%016x.json" % 1, "20200101T000000.000000Z-xyz.json"),
+            *("x" + record % 1, record % 1 + ".json", "20200101T000000.000000Z-.json"),
+        ]
+        for name in foreign:
+            (self.place / name).write_text("mine")
+        target = self.folder / "target.json"
+        target.write_text("somebody's")
+        (self.place / (record % 2)).symlink_to(target)
+        os.mkfifo(self.place / (record % 3))
+        (self.place / (record % 4)).mkdir()
+        kept = sorted(path.name for path in self.place.iterdir())
+        (self.place / (record % 5)).write_text("{}")  # and this is one
+        self.store = _store.Store(str(self.place), most_records=2, most_bytes=10)
+        for number in range(6, 9):
+            self.store.add(ident(number), b"{}\n")
+        left = sorted(path.name for path in self.place.iterdir())
+        self.assertEqual(sorted(set(left) - set(self.names())), kept)
+        self.assertEqual([int(n[24:40], 16) for n in self.names()], [7, 8])
+        self.assertEqual(target.read_text(), "somebody's")
+
+    @unittest.skipUnless(is_root(), "needs root, to make a file of another user")
+    def test_leaves_files_of_another_user(self) -> None:
+        first = self.store.add(ident(1), b"{}\n")
+        os.chown(first, 65534, 65534)
+        self.store = _store.Store(str(self.place), most_records=1)
+        for number in (2, 3):
+            self.store.add(ident(number), b"{}\n")
+        self.assertTrue(os.path.exists(first))
+        self.assertEqual([int(n[24:40], 16) for n in self.names()], [3])
 
     def test_failed_write_leaves_nothing(self) -> None:
         with mock.patch("os.write", side_effect=OSError(28, "No space left on device")):

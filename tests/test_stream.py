@@ -87,6 +87,19 @@ class Whole(StreamTest):
         self.assertEqual([frame.raw for frame in splitter.flush()], [DUMP])
         self.assertEqual(splitter.flush() + splitter.close(), [])
 
+    def test_dump_of_many_threads_is_one(self) -> None:
+        frame = b'  File "a.py", line 3 in f\n'
+        stack = b"Thread 0x%016x%s (most recent call first):\n"
+        others = [b"", b" [worker]", b" [worker]", b" [a b (c]", b""]
+        for current in (b"Current thread 0x%016x%s (most recent call first):\n", b""):
+            for name in (b"", b" [worker]"):
+                threads = [stack % (number, name) + frame for number, name in enumerate(others, 1)]
+                if current:
+                    threads.insert(2, current % (9, name) + frame)
+                dump = b"Fatal Python error: Segmentation fault\n\n" + b"\n".join(threads)
+                self.check(dump, (dump, None))
+                self.check(dump * 2, (dump, None), (dump, None))
+
     def test_dump_without_a_reason(self) -> None:
         # of crashsignal, and of the signals that enable() leaves out
         stacks = DUMP.split(b"\n\n", 1)[1]

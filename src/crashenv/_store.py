@@ -6,6 +6,7 @@ it, for a traceback may quote secrets.
 """
 
 import os
+import stat
 from time import time, time_ns
 
 from crashenv._wire import timestamp
@@ -14,6 +15,9 @@ _MOST_RECORDS = 1000
 _MOST_BYTES = 64 << 20
 
 _SUFFIX = ".json"
+_TIME_SHAPE = "00000000T000000.000000Z"
+_DIGITS = frozenset("0123456789")
+_HEX_DIGITS = frozenset("0123456789abcdef")
 _UNFINISHED = ".unfinished"
 _MOST_UNASKED = 50  # records of others, or of one's own, between two looks at all sizes
 _ABANDONED = 3600  # seconds, after which nobody finishes an unfinished file
@@ -34,8 +38,8 @@ def default_folder() -> str:
 
 def files(folder: str) -> "list[str]":
     """The paths of all records, the oldest first. Raises OSError."""
-    names = sorted(name for name in os.listdir(folder) if _is_record(name))
-    return [os.path.join(folder, name) for name in names]
+    paths = [os.path.join(folder, name) for name in sorted(os.listdir(folder)) if _is_record(name)]
+    return [path for path in paths if _status(path) is not None]
 
 
 def identifier(path: str) -> str:
@@ -44,7 +48,21 @@ def identifier(path: str) -> str:
 
 
 def _is_record(name: str) -> bool:
-    return name.endswith(_SUFFIX) and "-" in name and not name.startswith(".")
+    """Whether it is a name that a store gives: ``20261122T101112.345678Z-`` and 16 hex digits."""
+    time, _, identifier = name[: -len(_SUFFIX)].partition("-")
+    shape = "".join("0" if c in _DIGITS else c for c in time)
+    is_identifier = len(identifier) == 16 and not set(identifier) - _HEX_DIGITS
+    return name.endswith(_SUFFIX) and shape == _TIME_SHAPE and is_identifier
+
+
+def _status(path: str) -> "os.stat_result | None":
+    """Of a record: a regular file of our own user, not reached through a link; else None."""
+    try:
+        status = os.stat(path, follow_symlinks=False)
+    except OSError:  # pruned by another monitor
+        return None
+    is_ours = not hasattr(os, "geteuid") or status.st_uid == os.geteuid()
+    return status if stat.S_ISREG(status.st_mode) and is_ours else None
 
 
 class Store:
@@ -103,41 +121,36 @@ class Store:
         is_due = self._room < 0 or self._unasked < 0
         if not is_due and len(names) <= self._most_records:
             return
-        records = sorted(name for name in names if _is_record(name))
-        excess = max(0, len(records) - self._most_records)
-        for name in records[:excess]:
+        statuses = {}
+        for name in sorted(filter(_is_record, names)):
+            status = _status(os.path.join(self._folder, name))
+            if status is not None:
+                statuses[name] = status
+        excess = list(statuses)[: max(0, len(statuses) - self._most_records)]
+        for name in excess:
             _remove(os.path.join(self._folder, name))
+            del statuses[name]
         if is_due:
-            self._prune_by_size(records[excess:])
+            self._prune_by_size(statuses)
             for name in names:
                 if name.endswith(_UNFINISHED):
                     _remove_abandoned(os.path.join(self._folder, name))
 
-    def _prune_by_size(self, records: "list[str]") -> None:
-        sizes = [_size(os.path.join(self._folder, name)) for name in records]
-        total = sum(sizes)
-        for name, size in zip(records[:-1], sizes):
+    def _prune_by_size(self, statuses: "dict[str, os.stat_result]") -> None:
+        total = sum(status.st_size for status in statuses.values())
+        for name in list(statuses)[:-1]:
             if total <= self._most_bytes:
                 break
             _remove(os.path.join(self._folder, name))
-            total -= size
+            total -= statuses[name].st_size
         self._room = self._most_bytes - total
         self._unasked = _MOST_UNASKED
 
 
-def _size(path: str) -> int:
-    try:
-        return os.stat(path, follow_symlinks=False).st_size
-    except OSError:  # pruned by another monitor
-        return 0
-
-
 def _remove_abandoned(path: str) -> None:
-    try:
-        if time() - os.stat(path, follow_symlinks=False).st_mtime > _ABANDONED:
-            _remove(path)
-    except OSError:
-        pass
+    status = _status(path)
+    if status is not None and time() - status.st_mtime > _ABANDONED:
+        _remove(path)
 
 
 def _remove(path: str) -> None:

@@ -530,10 +530,12 @@ class _Dump:
         if line.startswith(_STACKS):
             if _STACK_MARK not in line:
                 return False
-            # faulthandler shows each thread once, and one of them as the current one
+            # faulthandler shows each thread once, and one of them as the current one; a
+            # name may follow the number (3.14).
             words = line.split(b" ", 3)
-            shown = {b"" if words[0] == b"Stack" else words[-2]}
-            if words[0] == b"Current":
+            is_current = words[0] == b"Current"
+            shown = {b"" if words[0] == b"Stack" else words[2 if is_current else 1]}
+            if is_current:
                 shown.add(b"")
             if shown & self._threads:
                 return False

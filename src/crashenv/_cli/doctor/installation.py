@@ -106,10 +106,21 @@ def _of_python_path(python_path: str) -> "Iterator[Finding]":
     if files[0] != ours[0]:
         yield "bad", "%s is shadowed by %s" % (ours[0], files[0])
         return
+    if not _has_package(os.path.dirname(os.path.abspath(ours[0]))):
+        yield "bad", "%s does nothing: the package crashenv is not there" % ours[0]
+        return
     yield "ok", "on PYTHONPATH: %s" % ours[0]
     if len(files) > len(ours):
         other = next(path for path in files if path not in ours)
         yield "note", "%s is run by ours, which stands before it" % other
+
+
+def _has_package(folder: str) -> bool:
+    """Whether the package is where ``sitecustomize.py`` in ``folder`` looks for it."""
+    above = os.path.dirname(folder)
+    if not os.path.isfile(os.path.join(above, "__init__.py")):
+        above = os.path.join(above, "src", "crashenv")
+    return os.path.isfile(os.path.join(above, "__init__.py"))
 
 
 def is_ours(path: str) -> bool:
