@@ -31,8 +31,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     from crashenv._api import set_crash_output
+    from crashenv._listening import Pipe, Reader, read
 
-__all__ = ["set_crash_output"]
+__all__ = ["Pipe", "Reader", "read", "set_crash_output"]
 __version__ = "0.1.0"
 
 # In the order in which they need each other. The first three see whether PYDEBUG is
@@ -42,6 +43,14 @@ START_SIDE = ("_hooks", "_faults", "_output")
 CRASH_SIDE = ("_wire", "_writer", "_capture", "_crash")
 
 _PACKAGE = "crashenv."
+
+# name: the module that has it
+_PUBLIC = {
+    "Pipe": "_listening",
+    "Reader": "_listening",
+    "read": "_listening",
+    "set_crash_output": "_api",
+}
 _HEADER = 16  # bytes of a .pyc before the code (PEP 552)
 
 # "python -m trace" shows what a module does whose globals have a __file__.
@@ -54,10 +63,10 @@ _lock = allocate_lock()
 
 def __getattr__(name: str) -> "Any":
     # PEP 562. The bootstrap, which every start pays for, imports the package too.
-    if name == "set_crash_output":
-        from crashenv._api import set_crash_output
-
-        return set_crash_output
+    if name in _PUBLIC:
+        module = _PACKAGE + _PUBLIC[name]
+        __import__(module)
+        return getattr(sys.modules[module], name)
     if name == "__file__":
         return _FILE
     raise AttributeError("module %r has no attribute %r" % (__name__, name))

@@ -6,6 +6,10 @@ import os
 import crashenv
 from crashenv._settings import VARIABLE, replaced
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 _LEAST_NUMBER = 100  # of the passed descriptor: shells and LISTEN_FDS use the low ones
 _PIPE_SIZE = 1 << 20  # what an unprivileged process may ask for (pipe(7))
 _F_SETPIPE_SZ = 1031  # named in fcntl from 3.10 on
@@ -13,13 +17,19 @@ _F_SETPIPE_SZ = 1031  # named in fcntl from 3.10 on
 
 def open_pipe() -> "tuple[int, int]":
     """Our end, which raises SIGIO when there is something to read, and the program's."""
+    ours, passed = open_pair()
+    fcntl.fcntl(ours, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(ours, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
+    return ours, passed
+
+
+def open_pair() -> "tuple[int, int]":
+    """A pipe's two ends, the one to pass at a high number. Raises OSError."""
     ours, other = os.pipe()
     try:
         fcntl.fcntl(other, _F_SETPIPE_SZ, _PIPE_SIZE)
     except OSError:
         pass
-    fcntl.fcntl(ours, fcntl.F_SETOWN, os.getpid())
-    fcntl.fcntl(ours, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
     try:
         passed = fcntl.fcntl(other, fcntl.F_DUPFD, _LEAST_NUMBER)
     except OSError:  # EINVAL: RLIMIT_NOFILE is lower
@@ -28,9 +38,9 @@ def open_pipe() -> "tuple[int, int]":
     return ours, passed
 
 
-def environment(passed: int) -> "dict[str, str]":
-    """Ours, with the crash output and the folder that activates it."""
-    environment = dict(os.environ)
+def environment(passed: int, base: "Mapping[str, str] | None" = None) -> "dict[str, str]":
+    """Ours, or ``base``, with the crash output and the folder that activates it."""
+    environment = dict(os.environ if base is None else base)
     status = os.fstat(passed)
     item = "crashfd=%d:%d:%d" % (passed, status.st_dev, status.st_ino)
     # An earlier output would cost a warning; what else is set holds.

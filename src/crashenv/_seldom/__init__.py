@@ -1,0 +1,1 @@
+"""What a watched process needs now and then; it imports nothing of the start."""

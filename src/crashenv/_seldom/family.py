@@ -1,0 +1,161 @@
+"""What a process tells the monitor above it: that it is there, its last words, a clean end.
+
+The setting ``crashfamily`` is ``ARRIVALS:DEV:INO:BOARD:DEV:INO``. Both are paths below
+``/proc/PID/fd`` of the monitor, and are used only if what is opened is that very file.
+
+*Arrivals* is a pipe of lines, each written at once (at most PIPE_BUF bytes, pipe(7))::
+
+    join PID PPID THREAD [ARGUMENT NUL]...   an interpreter has started
+    fork PID PPID THREAD                     a process was forked from one
+    left PID                                 it ends of its own accord
+
+``THREAD`` is the main thread's number in hexadecimal, as in a native dump. The *board* is
+a sparse memfd with a slot for each process id, of ``slot_size()`` bytes, in whose first
+``ROOM`` bytes stand its last words (see ``last_words``). Shared memory survives SIGKILL.
+
+The process ids are those of the monitor's ``/proc``: in another PID namespace that is
+mounted elsewhere, the paths lead to no such file. No descriptor stays open, for a program
+may close or reuse any number.
+"""
+
+import os
+import sys
+from _thread import get_ident
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from mmap import mmap
+
+    Place = tuple[str, int, int]
+
+ROOM = 4096  # bytes of last words
+_LONGEST_ARGUMENTS = 2048  # bytes, so that a line has less than PIPE_BUF
+
+_arrivals: "Place | None" = None
+_board: "Place | None" = None
+_slot: "mmap | None" = None
+_position = 0
+_is_noting = False
+
+
+def join(value: str) -> None:
+    """An interpreter has started, to which ``value`` was handed. Raises nothing."""
+    global _arrivals, _board
+    parts = value.split(":")
+    if len(parts) != 6:
+        return
+    try:
+        _arrivals = parts[0], int(parts[1]), int(parts[2])
+        _board = parts[3], int(parts[4]), int(parts[5])
+    except ValueError:
+        return
+    arguments = "\0".join(getattr(sys, "orig_argv", ()))  # from 3.10 on
+    said = os.fsencode(arguments)[:_LONGEST_ARGUMENTS].replace(b"\n", b" ")
+    _tell(b"join %s %d %x %s\n", os.getppid(), get_ident(), said)
+
+
+def forked() -> None:
+    """This is a new process, with its parent's memory. Raises nothing."""
+    global _slot, _position, _is_noting
+    _slot = None
+    _position = 0
+    _is_noting = False
+    _tell(b"fork %s %d %x\n", os.getppid(), get_ident())
+
+
+def leave() -> None:
+    """The process ends of its own accord. Raises nothing."""
+    _tell(b"left %s\n")
+
+
+def _tell(line: bytes, *values: "int | bytes") -> None:
+    if _arrivals is None:
+        return
+    try:
+        fd = _open(_arrivals, os.O_WRONLY)
+        try:
+            os.write(fd, line % (_process_id(), *values))
+        finally:
+            os.close(fd)
+    except (OSError, MemoryError):  # no monitor any more, another user's, a full pipe
+        pass
+
+
+def _open(place: "Place", flags: int) -> int:
+    """Raises OSError, also if it is another file."""
+    path, device, inode = place
+    fd = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    status = os.fstat(fd)
+    if (status.st_dev, status.st_ino) != (device, inode):
+        os.close(fd)
+        raise OSError
+    return fd
+
+
+def _process_id() -> bytes:
+    """As the monitor sees it, whose /proc was just opened."""
+    return os.readlink(b"/proc/self")
+
+
+# --- last words
+
+
+def note(text: str) -> None:
+    """Keep ``text``, in one line, among the last 4 KiB that outlive this process.
+
+    The monitor shows them when the process dies of a signal, SIGKILL too. Without a
+    monitor, and where its memory cannot be reached, it does nothing. Raises TypeError.
+    """
+    global _slot, _board, _position, _is_noting
+    if not isinstance(text, str):
+        raise TypeError("a note must be a str")
+    if _board is None or _is_noting:
+        return
+    _is_noting = True  # a signal's handler may note too, in the middle of this
+    try:
+        if _slot is None:
+            _slot = _map(_board)
+        line = text.encode("utf-8", "backslashreplace")[: ROOM - 2]
+        if b"\0" in line or b"\n" in line:
+            line = line.replace(b"\0", b" ").replace(b"\n", b" ")
+        if _position + len(line) + 2 > ROOM:
+            _position = 0
+        end = _position + len(line) + 2
+        _slot[_position:end] = line + b"\n\0"
+        _position = end - 1
+    except (OSError, ValueError, ImportError, MemoryError):  # and it is not tried again
+        _board = None
+    finally:
+        _is_noting = False
+
+
+def _map(board: "Place") -> "mmap":
+    """This process's slot, emptied of what an earlier one of that number left."""
+    from mmap import mmap
+
+    fd = _open(board, os.O_RDWR)
+    try:
+        size = slot_size()
+        slot = mmap(fd, size, offset=int(_process_id()) * size)
+    finally:
+        os.close(fd)
+    slot[:ROOM] = bytes(ROOM)
+    return slot
+
+
+def slot_size() -> int:
+    """Bytes of the board for each process id: a page, which is what can be mapped."""
+    return max(ROOM, os.sysconf("SC_PAGE_SIZE"))
+
+
+def last_words(slot: bytes) -> str:
+    """What the first ``ROOM`` bytes of a slot say, the oldest line first.
+
+    Lines are written one after the other, each followed by a NUL that the next one
+    overwrites, and from the beginning again when one does not fit. So the first NUL is
+    where the newest line ends, and up to the second one there is what was not
+    overwritten of the round before, which begins in the middle of a line.
+    """
+    newest, _, rest = slot.partition(b"\0")
+    before = rest.partition(b"\0")[0].partition(b"\n")[2]
+    return (before + newest).decode("utf-8", "backslashreplace")
