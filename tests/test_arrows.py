@@ -69,6 +69,14 @@ class Sources(unittest.TestCase):
             with self.subTest(name):
                 self.assertLessEqual(imports((SOURCES / (name + ".py")).read_text()), DYING)
 
+    def test_monitor_does_not_know_the_command_line(self) -> None:
+        paths = [*(SOURCES / "_monitor").glob("*.py"), SOURCES / "_parent.py"]
+        self.assertGreater(len(paths), 5)
+        for path in paths:
+            with self.subTest(path.name):
+                names = {name.partition(".")[0] for name in imports(path.read_text())}
+                self.assertNotIn("_cli", names)
+
     def test_it_would_be_noticed(self) -> None:
         for source in (
             "from crashenv._reading import build",

@@ -17,10 +17,21 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from tests.driver import INSTALLED, ROOT, MonitorTest, Result, command, monitor, run, wait_until
+from tests.driver import (
+    INSTALLED,
+    ROOT,
+    MonitorTest,
+    Result,
+    command,
+    monitor,
+    obey_permissions,
+    run,
+    wait_until,
+)
 
 if not INSTALLED:
     sys.path.insert(0, str(ROOT / "src"))
+from crashenv import _store
 from crashenv._monitor import deaths, oom, reports
 from crashenv._monitor.loop import is_ending
 from crashenv._monitor.options import Options
@@ -157,6 +168,28 @@ class ReportTest(MonitorTest):
         lines = result.stderr.decode().splitlines()
         self.assertRegex(lines[-2], r"\Acrashenv: cannot keep a report: .*Not a directory")
         self.assertRegex(lines[-1], r"\Acrashenv: ZeroDivisionError: .* in <module>\)\Z")
+
+    def test_store_that_cannot_be_written_is_told_at_the_start(self) -> None:
+        program = [SH, "-c", "read x"]
+        with self.started_monitored(program, "--store", "/dev/null/x") as process:
+            assert process.stderr
+            told = process.stderr.readline().decode()
+            self.assertEqual(told, "crashenv: no record can be kept: /dev/null is not a folder\n")
+            self.assertIsNone(process.poll())
+        self.store.mkdir(parents=True)
+        os.chmod(self.store, 0o500)
+        result = self.run_monitored([SH, "-c", ":"], preexec_fn=obey_permissions())
+        told = "crashenv: no record can be kept: %s cannot be written\n" % self.store
+        self.assertEqual((result.status, result.stderr.decode()), (0, told))
+        os.chmod(self.store, 0o700)
+        self.assertEqual(self.run_monitored([SH, "-c", ":"]).stderr, b"")
+
+    def test_full_store_is_a_problem(self) -> None:
+        full = mock.Mock(f_blocks=10, f_bavail=0, f_bfree=0)
+        for blocks, told in ((10, "no space is left in %s" % self.folder), (0, "")):
+            full.f_blocks = blocks  # 0: of a file system that does not count them
+            with mock.patch("os.statvfs", return_value=full):
+                self.assertEqual(_store.problem(str(self.folder / "a" / "b")), told)
 
     def test_full_disk_loses_the_file_only(self) -> None:
         def limit() -> None:

@@ -36,6 +36,25 @@ def default_folder() -> str:
     return os.path.join(state, "crashenv")
 
 
+def problem(folder: str) -> str:
+    """Why nothing can be kept in ``folder``, which need not exist yet; empty if it can be.
+
+    What counts is the nearest folder above that exists: the rest is made when needed.
+    """
+    while not os.path.lexists(folder) and os.path.dirname(folder) != folder:
+        folder = os.path.dirname(folder)
+    try:
+        if not os.path.isdir(folder):
+            return "%s is not a folder" % folder
+        if not os.access(folder, os.W_OK | os.X_OK):
+            return "%s cannot be written" % folder
+        status = os.statvfs(folder)
+    except OSError as error:
+        return str(error)
+    is_full = status.f_blocks and not (status.f_bavail if os.geteuid() else status.f_bfree)
+    return "no space is left in %s" % folder if is_full else ""
+
+
 def files(folder: str) -> "list[str]":
     """The paths of all records, the oldest first. Raises OSError."""
     paths = [os.path.join(folder, name) for name in sorted(os.listdir(folder)) if _is_record(name)]

@@ -10,7 +10,7 @@ pipe announces its bytes by a signal too (O_ASYNC, fcntl(2)): one blocking wait.
 import os
 from time import monotonic, sleep
 
-from crashenv import _parent
+from crashenv import _parent, _store
 from crashenv._monitor import oom, program
 from crashenv._monitor.receivers import Receivers
 from crashenv._monitor.say import say
@@ -100,6 +100,7 @@ class Monitor:
         Whatever fails here, the program keeps its parent, and its ending is ours.
         """
         self._guarded(self._let_go)
+        self._guarded(self._look_at_store)
         while self._status is None:
             self._guarded(self._step)
         try:
@@ -107,6 +108,12 @@ class Monitor:
         except Exception as error:
             _try_to_say("cannot report the ending: %r", error)
         return self._status
+
+    def _look_at_store(self) -> None:
+        """Say now, not at the first crash, that nothing can be kept."""
+        problem = _store.problem(self._options.store or _store.default_folder())
+        if problem:
+            say("no record can be kept: %s" % problem)
 
     def _let_go(self) -> None:
         """Of what is the program's."""
