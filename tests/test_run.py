@@ -182,6 +182,17 @@ class EndingTest(MonitorTest):
         self.assertEqual(result.status, 125)
         self.assertTrue(result.stderr.startswith(b"crashenv run: needs Linux\n"), str(result))
 
+    def test_needs_an_interpreter_that_can_wait_for_signals(self) -> None:
+        program = """
+            import _signal, sys
+            vars(_signal).pop("sigwaitinfo", None)
+            from crashenv.__main__ import main
+            sys.exit(main(["run", "true"]))
+        """
+        result = run(program, env=self.env)
+        self.assertEqual(result.status, 125)
+        self.assertTrue(result.stderr.startswith(b"crashenv run: needs CPython: "), str(result))
+
 
 class PassingTest(MonitorTest):
     def printed(self, program: str, *options: str, **others: object) -> str:

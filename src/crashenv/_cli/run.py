@@ -7,12 +7,15 @@ from crashenv._cli.options import Command, Option, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal as _signal
     from collections.abc import Callable, Sequence
 
     from crashenv._cli.options import Values
     from crashenv._monitor.options import Options
     from crashenv._monitor.program import Dispositions
     from crashenv._monitor.receivers import Receiver
+else:
+    import _signal
 
 _USAGE_ERROR = 125  # as env(1), timeout(1) and nohup(1): the rest is the program's
 
@@ -27,6 +30,8 @@ def _run(values: "Values") -> int:
         raise UsageError("no COMMAND to run")
     if sys.platform != "linux":
         raise UsageError("needs Linux")
+    if not hasattr(_signal, "sigwaitinfo"):
+        raise UsageError("needs CPython: %s cannot wait for signals" % sys.implementation.name)
     _leave_to_the_program()
     from crashenv._monitor import loop
 
