@@ -11,16 +11,18 @@ import sys
 
 
 def _activate(here):
-    if "crash" not in os.environ.get("PYDEBUG", "") or sys.version_info < (3, 9):
+    if "crash" not in os.environ.get(
+        "CRASHENV", os.environ.get("PYDEBUG", "")
+    ) or sys.version_info < (3, 9):
         return
     if "crashenv" not in sys.modules:
         # This folder stands in the package, or beside src/ in a checkout of any name.
         above = os.path.dirname(here)
         in_package = os.path.isfile(os.path.join(above, "__init__.py"))
         _import_crashenv(os.path.dirname(above) if in_package else os.path.join(above, "src"))
-    from crashenv import activate
+    import crashenv
 
-    activate()
+    crashenv._start()
 
 
 def _import_crashenv(folder):

@@ -37,7 +37,9 @@ from typing import Any, Union
 
 ROOT = Path(__file__).resolve().parent.parent
 SITECUSTOMIZE = ROOT / "sitecustomize"
-DEADLINE = 60.0  # seconds until a test gives up waiting
+DEADLINE = float(
+    os.environ.get("CRASHENV_TEST_DEADLINE", 60)
+)  # seconds until a test gives up waiting
 PYPY = sys.implementation.name == "pypy"
 INSTALLED = importlib.util.find_spec("crashenv") is not None
 OUTPUTS = ("pipe", "file", "socket", "fifo", "pty")

@@ -42,8 +42,8 @@ while True:
         redirect('stdout', 1)
         redirect('stderr', 2)
         os.environ['PYDEBUG'] = os.fsdecode(bytes.fromhex(line))
-        from crashenv import activate
-        activate()
+        import crashenv
+        crashenv._start()
         print('hello')
         raise ValueError('boom')
     print(os.waitpid(child, 0)[1], flush=True)

@@ -63,7 +63,8 @@ def corpus() -> list[tuple[bytes, bool]]:
     """Reports, and dumps, as interpreters wrote them."""
     parts = []
     for path in sorted(CORPUS.glob("*/*.txt")):
-        if path.stat().st_size < 3000:
+        # A seed that failed once means what there was then: what came later is left out.
+        if path.stat().st_size < 3000 and path.stem != "five_threads":
             splitter = Splitter()
             for frame in splitter.feed(path.read_bytes()) + splitter.close():
                 parts.append((frame.raw, frame.kind == "report"))

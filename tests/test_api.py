@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import textwrap
 import unittest
 from typing import Any
 
@@ -15,6 +16,7 @@ from tests.driver import (
     ProgramTest,
     Report,
     environment,
+    importable,
     run,
     split,
 )
@@ -213,6 +215,38 @@ print(len(os.listdir('/proc/self/fd')) - before)
         )
         self.assertEqual(self.output_of(program), ["0", "-1"])
 
+    def test_calls_while_threads_crash_lose_and_leak_nothing(self) -> None:
+        program = """
+            import crashenv, os, sys, threading
+            log = open(sys.argv[1], 'ab')
+            sys.stderr = open(os.devnull, 'w')
+            crashenv.set_crash_output(log)
+            done = False
+            def set_again():
+                while not done: crashenv.set_crash_output(log)
+            def crash(): raise ValueError('x' * 3000)
+            setter = threading.Thread(target=set_again)
+            setter.start()
+            for _ in range(50):
+                threads = [threading.Thread(target=crash) for _ in range(2)]
+                for t in threads: t.start()
+                for t in threads: t.join()
+            done = True
+            setter.join()
+            ours = os.fstat(log.fileno())
+            numbers = [int(n) for n in os.listdir('/proc/self/fd')]
+            numbers = [n for n in numbers if os.path.exists('/proc/self/fd/%d' % n)]
+            print(sum(os.path.samestat(ours, os.fstat(n)) for n in numbers))
+            """
+        if not os.path.isdir("/proc/self/fd"):
+            self.skipTest("needs /proc")
+        path = self.folder / "crash.log"
+        env = environment(**({} if INSTALLED else {"PYTHONPATH": importable()}))
+        result = run(["-c", textwrap.dedent(program), str(path)], env=env)
+        self.assertEqual(result.stdout, b"2\n", str(result))  # the caller's and our own
+        reports, outside = split(path.read_bytes())
+        self.assertEqual((len(reports), outside), (100, b""))
+
     def test_same_file_again(self) -> None:
         self.check_reports_once(LOG + LOG + "1/0")
 
@@ -265,7 +299,7 @@ class Errors(ApiTest):
 
     def test_name_that_the_package_does_not_have(self) -> None:
         program = "print(hasattr(crashenv, 'nothing'), sorted(crashenv.__all__))"
-        names = "['Pipe', 'Reader', 'read', 'set_crash_output']"
+        names = "['Pipe', 'Reader', 'activate', 'read', 'set_crash_output']"
         self.assertEqual(self.output_of(program), ["False " + names])
 
 

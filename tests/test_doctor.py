@@ -51,7 +51,7 @@ class Crashes(DoctorTest):
             ("process", "multiprocessing, spawn"),
             ("dump", "SIGSEGV"),
             ("dump", "SIGQUIT"),
-            ("dump", "SIGSEGV, faulthandler in use"),
+            ("nothing", "SIGSEGV, faulthandler in use"),
             ("nothing", "SIGKILL"),
             ("nothing", "sys.exit(1)"),
         ):

@@ -18,7 +18,12 @@ from unittest import mock
 
 from tests import driver
 from tests.driver import ROOT, SITECUSTOMIZE, ProgramTest, obey_permissions, run
-from tests.test_arrows import DYING
+
+SOURCE = ROOT / "src" / "crashenv"
+DYING = {
+    *("__init__", "_api", "_wire", "_crash", "_crash_rare"),
+    *("_seldom/" + path.stem for path in (SOURCE / "_seldom").glob("*.py")),
+}
 
 # A crash of a thread, whose hook is another one, and one of the main thread.
 CRASHES = """

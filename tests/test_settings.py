@@ -24,7 +24,7 @@ from tests.fuzz_settings import Fuzzer, case
 
 if not INSTALLED:
     sys.path.insert(0, str(ROOT / "src"))
-from crashenv._settings import Settings, parse
+from crashenv._seldom.settings import Settings, parse
 
 PROGRAMS = ("print('out')", "print('out'); 1/0")
 # execve(2): MAX_ARG_STRLEN is 32 pages, the name and the terminating NUL included.
@@ -45,7 +45,7 @@ subprocess.run([sys.executable, '-c', 'import os; print(os.environ.get("PYDEBUG"
 # Does itself what no .pth line and no sitecustomize does under -S, -E or -I.
 ACTIVATE = """
 import os, sys; sys.path.append(%r)
-from crashenv import activate; activate()
+import crashenv; crashenv._start()
 print(os.environ.get('PYDEBUG')); 1/0
 """ % str(ROOT / "src")
 

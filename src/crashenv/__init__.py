@@ -5,157 +5,353 @@
     import crashenv
     crashenv.set_crash_output(open("crash.log", "a"))
 
-The rest of this file is how the package's own modules get loaded: cheaply at the
-start, safely at a crash. Here, because importing one more module costs the start
-0.7 %.
-
-Modules of the *start side* are executed at every start, and what the import
-system does to find one costs as much as the module itself. Modules of the *crash
-side* are executed when something crashed, and an import may fail then: no
-descriptor may be left (EMFILE), no path (chroot, a deleted virtual environment).
-So they are read at the start and executed from memory.
-
-Both are read from the ``.pyc`` beside this module's, if it is that of the source;
-if not (no ``.pyc`` yet, one that is checked by hash, a zip file), the import system
-loads them, at the start.
+Below the public names stands the start, which every watched process pays for: from the
+variable to the descriptor, and from there to the hooks. It is not a module of its own,
+because a second file costs a start 1.1 %; it is short, because its code is unmarshalled
+at each start; and no name in it leads to ``os``, which a hook would keep alive until the
+interpreter has cleared its 300 names one by one (1 % of a start). What it cannot do is
+done by ``_seldom``, and at a crash by ``_crash``.
 """
 
-import marshal
-import os
 import sys
-from _thread import allocate_lock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from types import ModuleType
     from typing import Any
 
-    from crashenv._api import set_crash_output
+    from crashenv._api import activate, set_crash_output
     from crashenv._listening import Pipe, Reader, read
 
-__all__ = ["Pipe", "Reader", "read", "set_crash_output"]
+__all__ = ("Pipe", "Reader", "activate", "read", "set_crash_output")
 __version__ = "0.1.0"
 
-# In the order in which they need each other. The first three see whether PYDEBUG is
-# meant for this process at all.
-BOOTSTRAP = ("_settings", "_descriptor", "_bootstrap")
-START_SIDE = ("_hooks", "_faults", "_output")
-CRASH_SIDE = ("_wire", "_writer", "_capture", "_crash")
-
-_PACKAGE = "crashenv."
-
-# name: the module that has it
+# Public names by module, imported when they are asked for (PEP 562).
 _PUBLIC = {
     "Pipe": "_listening",
     "Reader": "_listening",
+    "activate": "_api",
     "read": "_listening",
     "set_crash_output": "_api",
 }
-_HEADER = 16  # bytes of a .pyc before the code (PEP 552)
 
 # "python -m trace" shows what a module does whose globals have a __file__.
 _FILE = __file__
 del __file__
 
-_held: "dict[str, bytes]" = {}
-_lock = allocate_lock()
+# What the hooks, ``_crash`` and ``_seldom`` have in common:
+#
+# output    the crash output, see ``_seldom.outputs``; None if there is none
+# hold      the code of _wire, _crash and _crash_rare; names: the namespace it is executed in
+# taken     functions as they were at the start, whatever the program does to modules later
+# lock      of writing, and of the output; guard: of taps, the streams that are read along
+# faults    faulthandler's own functions; "asked": whether the program enabled it; "ours" and
+#           "theirs": the signals that register() was called for
+# genuine   threading's own excepthook, of each time that it was loaded
+# reported  id() of the exception that was reported; stored: of one that is no crash
+_Namespace: "Any" = type(sys.implementation)  # types.SimpleNamespace
+_state: "Any" = _Namespace(output=None, hold=None, names=(), genuine=())
+_started = False
 
 
 def __getattr__(name: str) -> "Any":
-    # PEP 562. The bootstrap, which every start pays for, imports the package too.
-    if name in _PUBLIC:
-        module = _PACKAGE + _PUBLIC[name]
-        __import__(module)
-        return getattr(sys.modules[module], name)
     if name == "__file__":
         return _FILE
-    raise AttributeError("module %r has no attribute %r" % (__name__, name))
+    if name not in _PUBLIC:
+        raise AttributeError("module %r has no attribute %r" % (__name__, name))
+    module = "crashenv." + _PUBLIC[name]
+    __import__(module)
+    return getattr(sys.modules[module], name)
 
 
-def activate() -> None:
-    """What the ``.pth`` line and ``sitecustomize`` do, once in a process: read PYDEBUG.
+def _start(is_implicit: bool = True) -> None:
+    """What the ``.pth`` line and ``sitecustomize`` call. It may raise anything.
 
-    Never an exception of ours, nor an interpreter that does not start.
+    A lone ``crashfd=N`` or ``crashfd=N:DEV:INO`` of a pipe or a disk's file is adopted
+    here, all else by ``_seldom.activation``.
     """
+    global _started
+    if _started or (is_implicit and sys.flags.ignore_environment):
+        return  # a virtual environment up to 3.14 runs every .pth line twice
+    _started = True
+    os = sys.modules["os"]
+    environ = os.environ
+    variable = "CRASHENV" if "CRASHENV" in environ else "PYDEBUG"
+    text = environ.get(variable, "")
+    number, _, known = text[8:].partition(":")
     try:
-        _read(BOOTSTRAP)
-        _execute(BOOTSTRAP)
-        sys.modules[_PACKAGE + BOOTSTRAP[-1]].activate()
+        source = fd = int(number)
+        status = os.fstat(fd)
+        kind, identity = status[0] >> 12, (status[2], status[1])
+        item = "%d:%d" % identity
+        simple = text.startswith("crashfd=") and number == str(fd) and os.name == "posix"
+        if os.getuid() != os.geteuid() or os.getgid() != os.getegid():
+            simple = False
+        if known != item and (known or not os.get_inheritable(fd)):
+            simple = False
+        if simple:
+            os.write(fd, b"")  # EBADF if it is not open for writing (write(2))
+        if simple and kind == 1:
+            # Opening a pipe again (proc(5)) gives an open file description of our own,
+            # whose O_NONBLOCK the parent does not share.
+            fd = os.open("/proc/self/fd/" + number, os.O_WRONLY | os.O_NONBLOCK)
+            simple = os.fstat(fd)[1:3] == status[1:3]
+        elif kind != 8 or status[2] < 256:  # a disk has a major number
+            simple = False
+        # High up, where ordinary opens do not land even after a closerange().
+        high = min(os.sysconf("SC_OPEN_MAX"), 4096)
+        while simple:
+            high -= 1
+            try:
+                simple = os.fstat(high)[1:3] != status[1:3]  # as in a sub-interpreter
+            except OSError:
+                break
+        if simple:
+            os.dup2(fd, high, False)
+        if fd != source:
+            os.close(fd)
+    except (AttributeError, OSError, OverflowError, ValueError):
+        simple = False
+    if simple:
+        output = _Namespace(
+            fd=high, source=source, identity=identity, dumps=high, directory=os.getcwd(),
+            timeout=5.0, limit=1 << 20, threads="report", traceback="single", signal=0, tags=(),
+            wait=None, deliver=None, reopen=None, forked=None, at_exit=None, is_plain=True,
+        )  # fmt: skip
+        _use(_state, output)
+        environ[variable] = "crashfd=%s:%s" % (number, item)
+    elif "crash" in text:
+        from crashenv._seldom import activation
+
+        activation.activate(sys.modules[__name__], variable)
+
+
+def _use(state: "Any", output: "Any", is_main: bool = True) -> None:
+    """Report to ``output`` from now on; the first time, hold what a crash needs and hook in.
+
+    At a crash there may be no path, no descriptor and no memory left to load it.
+    """
+    os = sys.modules["os"]
+    if state.hold is None:
+        import _thread
+        from _frozen_importlib_external import MAGIC_NUMBER
+        from _weakref import ref
+        from marshal import loads
+
+        state.hold, folder = [], _FILE[:-11]
+        for name in ("_wire", "_crash", "_crash_rare"):
+            cached = "%s__pycache__/%s.%s.pyc" % (folder, name, sys.implementation.cache_tag)
+            try:
+                fd = os.open(cached, os.O_RDONLY)
+                code = os.read(fd, 1 << 20)
+                os.close(fd)
+                status = os.stat(folder + name + ".py")
+                stamp = status[8].to_bytes(4, "little") + status[6].to_bytes(4, "little")
+            except (OSError, OverflowError):
+                code = stamp = b""
+            if sys.flags.optimize or code[:16] != MAGIC_NUMBER + b"\0\0\0\0" + stamp:
+                from crashenv._seldom import code as from_loader
+
+                code = from_loader.of(__spec__, name)
+            state.hold.append(code)
+        state.use, state.loads, state.exec, state.exc_info = _use, loads, exec, sys.exc_info
+        state.names_for, state.least = _names, _report_least
+        state.reported = state.stored = state.progress = state.forking = 0
+        state.taps, state.may_import, state.awaits_forks = {}, True, False
+        state.lock, state.guard = _thread.allocate_lock(), _thread.allocate_lock()
+        time = sys.modules["time"]
+        state.taken = {
+            "fstat": os.fstat, "write": os.write, "getpid": os.getpid, "lseek": os.lseek,
+            "lockf": getattr(os, "lockf", None), "F_TLOCK": 2, "F_ULOCK": 0,  # unistd.h
+            "monotonic": time.monotonic, "sleep": time.sleep, "time_ns": time.time_ns,
+            "_count": _thread._count, "get_ident": _thread.get_ident,
+            "get_native_id": _thread.get_native_id, "allocate_lock": _thread.allocate_lock,
+        }  # fmt: skip
+        stub = _stub
+        # Both names: exceptiongroup, code and others compare the one with the other.
+        hook = stub("excepthook", sys.__excepthook__)
+        if sys.excepthook is sys.__excepthook__:
+            sys.excepthook = hook
+        sys.__excepthook__ = state.excepthook = hook
+        hook = stub("unraisablehook", sys.__unraisablehook__)
+        if sys.unraisablehook is sys.__unraisablehook__:
+            sys.unraisablehook = hook
+        sys.__unraisablehook__ = hook
+        state.stub = stub
+        if hasattr(sys, "last_traceback") or sys.implementation.name != "cpython":
+            import atexit
+
+            atexit.register(stub("at_exit", None))
+        else:
+            # It goes away when the interpreter stores an uncaught exception there.
+            sentinel: set[int] = set()
+            sys.last_traceback = sentinel  # type: ignore[assignment]
+            state.sentinel = ref(sentinel, stub("before_hook", None))
+        # threading calls it, as its last step, when it is loaded, again and elsewhere too.
+        name = "_get_main_thread_ident" if sys.version_info >= (3, 13) else "_set_sentinel"
+        if "threading" in sys.modules:
+            _patch_threading(state, sys.modules["threading"])
+        setattr(_thread, name, stub(name, getattr(_thread, name)))
+        # multiprocessing's modules are seen to arrive at no cost for other imports: what an
+        # entry of sys.meta_path costs each import pays, but a folder's finder is its own.
+        folder = str(os.__file__)[:-5] + "multiprocessing"
+        finder = _Namespace(find_spec=stub("find_spec", folder))
+        sys.path_importer_cache.setdefault(folder, finder)
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=stub("forked", None))
+        state.faults = {}
+        if is_main:  # elsewhere faulthandler would point at an interpreter that goes away
+            import faulthandler
+
+            own = vars(faulthandler)
+            state.faults = faults = {"asked": own["is_enabled"](), "ours": (), "theirs": ()}
+            for name in ("enable", "disable", "is_enabled", "register", "unregister"):
+                faults[name], own[name] = own[name], stub(name, None)
+    state.output, faults = output, state.faults
+    if faults and output is not None and output.dumps >= 0:
+        _signal = sys.modules["_signal"]
+        # It has one descriptor; where the program wants it for itself, it gets it.
+        try:
+            if not faults["asked"]:
+                faults["enable"](output.dumps)
+            register, ours, theirs = faults["register"], faults["ours"], faults["theirs"]
+            # Their default action dumps core, and enable() leaves them out (signal(7)).
+            for name in ("SIGQUIT", "SIGSYS", "SIGTRAP", "SIGXCPU"):
+                signum = getattr(_signal, name)
+                if signum not in theirs and (signum in ours or not _signal.getsignal(signum)):
+                    # chain: the default action follows; the killing signal stays the same
+                    register(signum, output.dumps, True, signum != output.signal)
+                    ours = (*ours, signum)
+            if output.signal:
+                register(output.signal, output.dumps, True, False)
+                ours = (*ours, output.signal)
+            faults["ours"] = ours
+        except (AttributeError, KeyError, OSError, RuntimeError, ValueError):
+            pass  # Windows has no register()
+
+
+def _stub(entry: str, original: "Any") -> "Any":
+    """What the interpreter calls. It looks whether there is anything to do, and for whom.
+
+    With defaults in place of a closure: fewer objects that the garbage collector counts.
+    """
+
+    def call(
+        *args: "Any", _entry: str = entry, _original: "Any" = original, **kwargs: "Any"
+    ) -> "Any":
+        entry, state, value = _entry, _state, None
+        if entry == "excepthook":
+            value = args[1] if args[2:] else None
+        elif entry == "invoke":
+            value = state.exc_info()[1]
+        elif entry == "store":
+            args[0].__dict__["_invoke_excepthook"] = args[1]
+            return None
+        elif entry == "unraisablehook":
+            message = getattr(args[0], "err_msg", None) if args else None
+            if type(message) is str and message.startswith("Exception ignored in thread "):
+                value = args[0].exc_value
+        elif entry == "before_hook" or entry == "at_exit":
+            if entry == "at_exit" or sys.__dict__.get("excepthook") is not state.excepthook:
+                value = sys.__dict__.get("last_value")
+        elif entry == "forked":
+            value = state.output
+            if "multiprocess" in sys.modules or "billiard" in sys.modules:
+                try:
+                    from crashenv._seldom import workers
+
+                    workers.patch(state)
+                except Exception:  # a damaged installation
+                    pass
+            if not state.names and value is not None and value.forked is None:
+                try:
+                    status = state.taken["fstat"](value.fd)
+                    if (status[2], status[1]) == value.identity:
+                        return None
+                except OSError:
+                    pass
+        elif entry[0] == "_":  # of _thread, see below
+            module = sys.modules.get("threading")
+            if module is not None and module.__dict__.get(entry) is call:
+                module.__dict__[entry] = _original
+                _patch_threading(state, module)
+        elif entry == "find_spec":
+            return _find_spec(state, _original, *args)
+        else:  # the program calls faulthandler
+            try:
+                from crashenv._seldom.faults import call as function
+            except Exception:  # a damaged installation
+                return state.faults[entry](*args, **kwargs)
+            return function(state, entry, *args, **kwargs)
+        if value is not None and state.output is not None:
+            names = _names(state, entry)
+            if names is not None:
+                return names[entry](_original, *args)
+            _report_least(state, entry, value)
+        if entry == "invoke":
+            return args[0].__dict__["_invoke_excepthook"]
+        return None if _original is None else _original(*args)
+
+    return call
+
+
+def _find_spec(state: "Any", folder: str, name: str, target: "Any" = None) -> "Any":
+    """The first search in multiprocessing's folder: from now on its own finder searches."""
+    for hook in sys.path_hooks:
+        try:
+            finder = hook(folder)
+        except ImportError:
+            continue
+        sys.path_importer_cache[folder] = finder
+        try:
+            from crashenv._seldom import workers
+
+            workers.watch(state, finder)
+        except Exception:  # a damaged installation
+            pass
+        return finder.find_spec(name, target)
+    return None
+
+
+def _patch_threading(state: "Any", module: "Any") -> None:
+    """``Thread._invoke_excepthook`` becomes a property, see ``_crash_rare.invoke``."""
+    # From 3.10 on; before, only what is there when we come can be the genuine one.
+    state.genuine += (getattr(module, "__excepthook__", module.excepthook),)
+    module.Thread._invoke_excepthook = property(_stub("invoke", None), _stub("store", None))
+
+
+def _names(state: "Any", entry: str) -> "Any":
+    """The namespace with ``entry`` in it; None where the code cannot be executed any more.
+
+    Two threads may make one at once: all that changes is in ``state``.
+    """
+
+    try:
+        names = state.names
+        if entry not in names:
+            names = {**state.taken, "state": state, "sys": sys}
+            # The last names of each file: one that a full disk left empty has none.
+            for code, last in zip(state.hold, ("timestamp", "unlock_record", "is_open")):
+                if entry not in names:
+                    code = state.loads(code[16:]) if code.__class__ is bytes else code
+                    state.exec(code, names)
+                    names[last]
+            state.names = names
+        return names
+    except BaseException:  # no memory, an audit hook that raises, builtins that are gone
+        return None
+
+
+def _report_least(state: "Any", entry: str, value: "Any") -> None:
+    """Without ``_crash``: that there was a crash, and of what."""
+    try:
+        output, taken = state.output, state.taken
+        status = taken["fstat"](output.fd)
+        kind = "thread" if entry == "invoke" or entry == "unraisablehook" else "exception"
+        is_crash = kind == "thread" or value is sys.__dict__.get("last_value")
+        if is_crash and (status[2], status[1]) == output.identity:
+            body = ("%s: %s\n" % (value.__class__.__name__, value)).encode("utf-8", "replace")
+            begin = "crashenv: report kind=%s pid=%d bytes=%d\n"
+            begin %= kind, taken["getpid"](), body.__len__()
+            taken["write"](output.fd, begin.encode("ascii") + body)
     except BaseException:
         pass
-
-
-def load_start_side() -> "Any":
-    """The module ``crashenv._output``."""
-    _read(START_SIDE)
-    _execute(START_SIDE)
-    return sys.modules[_PACKAGE + START_SIDE[-1]]
-
-
-def read_crash_side() -> None:
-    """Make sure that ``load_crash_side`` needs neither a descriptor nor a path."""
-    _read(CRASH_SIDE)
-
-
-def load_crash_side() -> "ModuleType":
-    """The module ``crashenv._crash``."""
-    with _lock:
-        _execute(CRASH_SIDE)
-    return sys.modules[_PACKAGE + CRASH_SIDE[-1]]
-
-
-def _read(names: "tuple[str, ...]") -> None:
-    for name in names:
-        if _PACKAGE + name not in sys.modules:
-            try:
-                _held[name] = _cached(name)
-            except (AttributeError, ImportError, OSError, ValueError):
-                __import__(_PACKAGE + name)
-
-
-def _cached(name: str) -> bytes:
-    """The module's .pyc file; raises ValueError if it is not that of the source."""
-    from _frozen_importlib_external import MAGIC_NUMBER
-
-    fd = os.open(_beside(__spec__.cached or "", name), os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        data = os.read(fd, os.fstat(fd).st_size)
-    finally:
-        os.close(fd)
-    source = os.stat(_beside(_FILE, name))
-    stamps = (0, int(source.st_mtime) & 0xFFFFFFFF, source.st_size)
-    if data[:_HEADER] != MAGIC_NUMBER + b"".join([s.to_bytes(4, "little") for s in stamps]):
-        raise ValueError(name)
-    return data
-
-
-def _beside(path: str, name: str) -> str:
-    folder, _, ending = path.rpartition("__init__.")
-    return folder + name + "." + ending
-
-
-def _execute(names: "tuple[str, ...]") -> None:
-    for name in names:
-        qualified = _PACKAGE + name
-        if qualified in sys.modules:
-            continue
-        module = type(sys)(qualified)
-        module.__package__ = "crashenv"
-        sys.modules[qualified] = module
-        try:
-            exec(marshal.loads(memoryview(_held[name])[_HEADER:]), module.__dict__)
-        except BaseException:
-            del sys.modules[qualified]
-            raise
-        globals()[name] = module  # for "from crashenv import"
-        del _held[name]
-
-
-def after_fork_in_child() -> None:
-    """Another thread of the parent may have held a lock in the moment of the fork."""
-    global _lock
-    _lock = allocate_lock()
-    for name in CRASH_SIDE:
-        reset = getattr(sys.modules.get(_PACKAGE + name), "after_fork_in_child", None)
-        if reset is not None:
-            reset()

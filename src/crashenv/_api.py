@@ -1,21 +1,43 @@
-"""``set_crash_output``: the same core, for a program that asks for it itself."""
+"""``set_crash_output`` and ``activate``: the same core, for a program that asks itself."""
 
-from crashenv import _faults, _settings
-from crashenv._output import CrashOutput, replace
+import crashenv
+from crashenv._seldom import activation, faults, interpreters, outputs
+from crashenv._seldom import settings as texts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Literal, Optional, Protocol, Union
+
+    class HasFileno(Protocol):
+        """Such as a file object or a socket."""
+
+        def fileno(self) -> int: ...
+
+
+_LONGEST_WAIT = 10.0  # seconds, for a report that is being written
+
+
+def activate() -> None:
+    """Read CRASHENV or PYDEBUG as the ``.pth`` line does, once in a process.
+
+    For programs whose interpreter runs no ``.pth`` file or ignores its environment:
+    frozen ones, PEX, ``-I``, ``-S`` and embedded interpreters. Never raises: a wrong
+    setting costs one line on standard error.
+    """
+    try:
+        crashenv._start(False)
+    except Exception:  # as in the .pth line: never a traceback of ours
+        pass
 
 
 def set_crash_output(
-    file: "Any",
+    file: "Union[HasFileno, int, None]",
     *,
-    threads: str = "report",
-    traceback: str = "single",
-    timeout: float = _settings.DEFAULT_TIMEOUT,
-    limit: int = _settings.DEFAULT_LIMIT,
-    signal: "str | None" = None,
+    threads: "Literal['report', 'fatal', 'ignore']" = "report",
+    traceback: "Literal['single', 'all']" = "single",
+    timeout: float = texts.DEFAULT_TIMEOUT,
+    limit: int = texts.DEFAULT_LIMIT,
+    signal: "Optional[str]" = None,
 ) -> None:
     """Write every crash of this process to ``file`` too (Go: debug.SetCrashOutput).
 
@@ -29,31 +51,63 @@ def set_crash_output(
     Raises TypeError if ``file`` or a setting is of a wrong type, ValueError if
     a setting's value is wrong or ``file`` is not open for writing, and OSError
     if it cannot be duplicated. The crash output then stays what it was.
+
+    Any thread may call it at any time; a report that is being written is finished first.
     """
     if file is None:
-        replace(None)
+        _exchange(None)
         return
-    settings = _settings.Settings()
-    settings.threads = _one_of("threads", threads, _settings.THREADS)
-    settings.traceback = _one_of("traceback", traceback, _settings.TRACEBACK)
+    settings = texts.Settings()
+    settings.threads = _one_of("threads", threads, texts.THREADS)
+    settings.traceback = _one_of("traceback", traceback, texts.TRACEBACK)
     settings.timeout = float(_number("timeout", timeout, (int, float), 0))
-    settings.limit = _number("limit", limit, (int,), _settings.LEAST_LIMIT)
+    settings.limit = _number("limit", limit, (int,), texts.LEAST_LIMIT)
+    if signal is not None and not isinstance(signal, str):
+        raise TypeError("signal must be a signal's name, not %s" % type(signal).__name__)
+    descriptor = _descriptor_of(file)
+    state = crashenv._state
+    output = outputs.new()
     try:
         if signal is not None:
-            if not isinstance(signal, str):
-                raise TypeError("signal must be a signal's name")
-            settings.signal = _settings.signal_number(signal)
-        output = CrashOutput(settings, _descriptor_of(file), None)
-    except (OverflowError, _settings.Problem) as error:
-        raise ValueError(str(error)) from None
-    _faults.leave_caught_signals()
-    replace(output)
+            settings.signal = texts.signal_number(signal)
+        outputs.apply(output, settings)
+        outputs.open_source(output, descriptor, state)
+    except (OverflowError, texts.Problem) as error:
+        raise ValueError("file or signal: %s" % error) from None
+    if not interpreters.is_main():
+        activation.borrow(output, state)
+    _exchange(output)
+
+
+def _exchange(output: "Any") -> None:
+    """Under the lock of writing: nobody writes to a private copy that is being closed."""
+    state = crashenv._state
+    lock: Any = getattr(state, "lock", None)
+    locked = lock is not None and lock.acquire(True, _LONGEST_WAIT)
+    try:
+        before = state.output
+        if before is not None and before.dumps >= 0:
+            faults.unwatch(state)
+        if state.hold is None and output is not None:
+            crashenv._use(state, None, interpreters.is_main())
+        if state.hold is not None:
+            faults.leave_caught_signals(state)
+            crashenv._use(state, output, interpreters.is_main())
+        if before is not None:
+            outputs.close(before)
+            before.fd = None
+    finally:
+        if locked:
+            lock.release()
 
 
 def _descriptor_of(file: "Any") -> int:
     fd = file.fileno() if hasattr(file, "fileno") else file
     if isinstance(fd, bool) or not isinstance(fd, int):
-        raise TypeError("file must have a fileno(), be a descriptor number or None")
+        raise TypeError(
+            "file must have a fileno(), be a descriptor number or None, not %s"
+            % type(file).__name__
+        )
     return int(fd)
 
 

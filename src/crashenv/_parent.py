@@ -4,7 +4,7 @@ import fcntl
 import os
 
 import crashenv
-from crashenv._settings import VARIABLE, replaced
+from crashenv._seldom.settings import VARIABLE, replaced
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

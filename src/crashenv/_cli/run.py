@@ -3,6 +3,7 @@
 import os
 import sys
 
+import crashenv
 from crashenv._cli.options import Command, Option, UsageError
 
 TYPE_CHECKING = False
@@ -72,10 +73,11 @@ def _leave_to_the_program() -> None:
         sys.path[:] = [path for path in sys.path if os.path.abspath(path) not in not_ours]
     except FileNotFoundError:  # the working directory was removed
         pass
-    output = sys.modules.get("crashenv._output")
+    output = crashenv._state.output
     if output is not None:
-        output.at_exit()
-        output.replace(None)
+        if output.at_exit is not None:
+            output.at_exit()
+        crashenv.set_crash_output(None)
 
 
 def _folder(value: str) -> str:

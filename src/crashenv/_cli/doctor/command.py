@@ -4,12 +4,14 @@ import os
 import stat
 import sys
 
-from crashenv import _bootstrap, _crashfile, _settings
+import crashenv
 from crashenv._cli.doctor import installation
 from crashenv._cli.options import Command, Option
 from crashenv._cli.terminal import Style, printable, write
-from crashenv._descriptor import PrivateCopy, identity, is_file
-from crashenv._settings import VARIABLE, Problem
+from crashenv._seldom import activation, crashfile, outputs
+from crashenv._seldom import settings as texts
+from crashenv._seldom.outputs import identity, is_file
+from crashenv._seldom.settings import VARIABLE, Problem
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
     from crashenv._cli.doctor.installation import Finding
     from crashenv._cli.options import Values
-    from crashenv._settings import Settings
+    from crashenv._seldom.settings import Settings
 
 BAD = 1
 _KINDS = (
@@ -94,17 +96,17 @@ def environment() -> str:
 
 def setting(text: str) -> "Iterator[Finding]":
     """What the interpreter does with ``text``."""
-    if not list(_settings.crash_items(text)):
+    if not list(texts.crash_items(text)):
         yield "note", "not set, or without a crash... item: nothing is reported"
         return
     yield "note", text
     if sys.flags.ignore_environment:
         yield "bad", "ignored: -E or -I"
         return
-    if _bootstrap.is_elevated():
+    if activation.is_elevated():
         yield "bad", "ignored: this is a set-uid or set-gid program"
         return
-    settings, problems = _settings.parse(text)
+    settings, problems = texts.parse(text)
     for item, reason in problems:
         yield "bad", "%s: %s" % (item, reason)
     yield _output(settings)
@@ -123,23 +125,23 @@ def _output(settings: "Settings") -> "Finding":
         reason = str(error)
     except OSError as error:
         reason = os.strerror(error.errno or 0)
-    return "bad", "%s: %s; crash output is off" % (_bootstrap.item_of(settings), reason)
+    return "bad", "%s: %s; crash output is off" % (activation.item_of(settings), reason)
 
 
 def _try_file(template: str) -> str:
-    path = _crashfile.expand_pid(_crashfile.expand(template))
+    path = crashfile.expand_pid(crashfile.expand(template))
     was_there = os.path.lexists(path)
-    copy = PrivateCopy(path=path)
+    fd = crashfile.open_file(path)
     if not was_there:
-        _crashfile.remove_if_empty(copy)
-    copy.close()
+        crashfile.remove_if_empty(fd, identity(os.fstat(fd)), path)
+    os.close(fd)
     return path
 
 
 def _try_descriptor(settings: "Settings") -> "Finding":
     fd = settings.fd
     if settings.listen_name is not None:
-        fd = _bootstrap.passed_as(settings.listen_name)
+        fd = activation.passed_as(settings.listen_name)
     assert fd is not None
     if settings.identity is not None and not is_file(fd, settings.identity):
         told = "descriptor %d is not the file that this PYDEBUG was made for" % fd
@@ -148,21 +150,22 @@ def _try_descriptor(settings: "Settings") -> "Finding":
         status = os.fstat(fd)
     except OSError:
         raise Problem("is not open") from None
-    PrivateCopy(fd).close()
+    output = outputs.new()
+    outputs.open_source(output, fd, crashenv._state)
+    outputs.close(output)
     kind = next((name for test, name in _KINDS if test(status.st_mode)), "something else")
     return "ok", "reports go to descriptor %d, %s (%d:%d)" % (fd, kind, *identity(status))
 
 
 def _activity() -> "Finding":
     """Whether this very process would report."""
-    hooks = sys.modules.get("crashenv._hooks")
-    if hooks is not None and hooks.output is not None:
+    if crashenv._state.output is not None:
         return "ok", "active in this process"
     return "note", "not active in this process"
 
 
 def _rest(settings: "Settings") -> "Iterator[Finding]":
-    defaults = _settings.Settings()
+    defaults = texts.Settings()
     for name in ("threads", "traceback", "timeout", "limit", "signal"):
         value = getattr(settings, name)
         if value != getattr(defaults, name):

@@ -9,7 +9,7 @@ import time
 
 from crashenv._reading import build
 from crashenv._reading.frames import Splitter
-from crashenv._settings import VARIABLE
+from crashenv._seldom.settings import VARIABLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -157,7 +157,12 @@ def _native() -> "Iterator[Trial]":
         for name in _CORE:
             if hasattr(signal, name):
                 yield Trial(name, _DUMP, _SIGNAL % getattr(signal, name))
-        yield Trial("SIGSEGV, faulthandler in use", _DUMP, _SHARED % signal.SIGSEGV)
+        yield Trial(
+            "SIGSEGV, faulthandler in use",
+            _NOTHING,
+            _SHARED % signal.SIGSEGV,
+            remark="the dump goes where the program asked",
+        )
 
 
 def attempt(trial: Trial) -> Outcome:

@@ -6,12 +6,7 @@ import stat
 import sys
 from time import time
 
-from crashenv._descriptor import identity, is_file
-from crashenv._settings import Problem
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from crashenv._descriptor import PrivateCopy
+from crashenv._seldom.settings import Problem
 
 
 def expand(template: str) -> str:
@@ -101,14 +96,15 @@ def _link_allowed(path: str) -> bool:
         return False
 
 
-def remove_if_empty(copy: "PrivateCopy") -> None:
-    """Unlink the file if it is still ours and nothing was written."""
+def remove_if_empty(fd: int, expected: "tuple[int, int]", path: str) -> None:
+    """Unlink the file if it is still that of ``fd``, which is ours, and nothing was written."""
     try:
-        if copy.path is None or not is_file(copy.fd, copy.identity):
+        status = os.fstat(fd)
+        if (status.st_dev, status.st_ino) != expected:
             return
-        status = os.stat(copy.path, follow_symlinks=False)
+        status = os.stat(path, follow_symlinks=False)
         regular = stat.S_ISREG(status.st_mode)
-        if identity(status) == copy.identity and regular and not status.st_size:
-            os.unlink(copy.path)
-    except OSError:
+        if (status.st_dev, status.st_ino) == expected and regular and not status.st_size:
+            os.unlink(path)
+    except (OSError, OverflowError):
         pass

@@ -1,4 +1,4 @@
-"""The text of ``PYDEBUG`` -> :class:`Settings`.
+"""The text of the variable -> :class:`Settings`.
 
 Pure: looks at nothing but its argument and the names of the signals, and
 imports nothing that a starting interpreter has not loaded already.
@@ -12,6 +12,7 @@ else:
     import _signal
 
 VARIABLE = "PYDEBUG"
+SECOND_NAME = "CRASHENV"  # of the variable; wins where both are set
 DEFAULT_TIMEOUT = 5.0
 DEFAULT_LIMIT = 1 << 20
 LEAST_LIMIT = 1 << 10
@@ -30,17 +31,22 @@ class Settings:
     ``fd`` is the descriptor number of ``crashfd=N``, ``identity`` the
     ``(st_dev, st_ino)`` that it must have, ``listen_name`` the name of
     ``crashfd=@NAME``, ``path`` the template of ``crashfile``; at most one of
-    ``fd``, ``listen_name`` and ``path`` is set. ``timeout`` is in seconds,
-    ``limit`` in bytes, ``signal`` a signal number or 0.
+    ``fd``, ``listen_name`` and ``path`` is set. ``elsewhere`` is a path by which who did
+    not inherit ``fd`` opens the same file. ``timeout`` is in seconds, ``limit`` in bytes,
+    ``signal`` a signal number or 0. ``tags`` go into the header. ``family`` is what a
+    monitor says of its family.
     """
 
     __slots__ = (
+        "elsewhere",
+        "family",
         "fd",
         "identity",
         "limit",
         "listen_name",
         "path",
         "signal",
+        "tags",
         "threads",
         "timeout",
         "traceback",
@@ -56,6 +62,9 @@ class Settings:
         self.timeout = DEFAULT_TIMEOUT
         self.limit = DEFAULT_LIMIT
         self.signal = 0
+        self.elsewhere = ""
+        self.family = ""
+        self.tags: dict[str, str] = {}
 
     def has_output(self) -> bool:
         return self.fd is not None or bool(self.listen_name or self.path)
@@ -73,13 +82,21 @@ def parse(text: str) -> "tuple[Settings, list[tuple[str, str]]]":
     for item in crash_items(text):
         key, equals, value = item.partition("=")
         key = key.rstrip()
+        if key == "crashtags":
+            try:
+                _crashtags(settings, value)
+            except Problem as problem:
+                problems.append((item, str(problem)))
+            continue
         items.pop(key, None)  # the last of a repeated key counts, and so does its place
         items[key] = value.lstrip() if equals else None
     for key, given in items.items():
         try:
             if given is None and key in _SETTERS:
                 raise Problem("has no value")
-            _SETTERS.get(key, _unknown)(settings, given or "")
+            if key not in _SETTERS:
+                raise _unknown(key)
+            _SETTERS[key](settings, given or "")
         except Problem as problem:
             told = key if given is None else key + "=" + given
             problems.append((told, str(problem)))
@@ -88,8 +105,19 @@ def parse(text: str) -> "tuple[Settings, list[tuple[str, str]]]":
 
 
 def crash_items(text: str) -> "Iterable[str]":
-    """The items that are ours, stripped of spaces."""
-    return [i for i in map(str.strip, text.split(",")) if i.startswith("crash")]
+    """The items that are ours, stripped of spaces.
+
+    ``crashtags=a:1,b:2`` is two of them: what follows and has a colon and no ``=`` goes on.
+    """
+    items: list[str] = []
+    is_tag = False
+    for item in map(str.strip, text.split(",")):
+        is_tag = item.startswith("crashtags") or (is_tag and ":" in item and "=" not in item)
+        if item.startswith("crash"):
+            items.append(item)
+        elif is_tag:
+            items.append("crashtags=" + item)
+    return items
 
 
 def replaced(text: str, keys: "Collection[str]", item: "str | None") -> str:
@@ -114,9 +142,13 @@ def _crashfd(settings: "Settings", value: str) -> None:
     if value.startswith("@") and len(value) > 1:
         settings.listen_name = value[1:]
         return
-    parts = value.split(":")
+    *parts, elsewhere = value.split(":", 3)
+    if len(parts) < 3:
+        parts, elsewhere = value.split(":"), ""
     if len(parts) not in (1, 3):
         raise Problem("is not N, N:DEV:INO or @NAME")
+    if elsewhere and not elsewhere.startswith("/proc/"):
+        raise Problem("names a file that is not below /proc")
     try:
         fd, *identity = map(number, parts)
     except Problem:
@@ -126,6 +158,7 @@ def _crashfd(settings: "Settings", value: str) -> None:
     settings.fd = fd
     if identity:
         settings.identity = (identity[0], identity[1])
+        settings.elsewhere = elsewhere
 
 
 def _crashfile(settings: "Settings", value: str) -> None:
@@ -133,6 +166,8 @@ def _crashfile(settings: "Settings", value: str) -> None:
         raise Problem("names no file")
     if "\0" in value:
         raise Problem("is not a path")
+    if value.startswith("~/"):
+        raise Problem("begins with ~, which only a shell expands, and not there; use $HOME")
     letters = value.replace("%%", "").split("%")[1:]
     for letter in letters:
         if letter[:1] not in ("p", "t", "e", "h"):
@@ -194,8 +229,23 @@ def signal_number(name: str) -> int:
     return int(signum)
 
 
-def _unknown(settings: "Settings", value: str) -> None:
-    raise Problem("is not a setting")
+def _crashtags(settings: "Settings", value: str) -> None:
+    name, colon, tag = value.partition(":")
+    name = name.strip()
+    if not colon or not name.isascii() or not name.replace(".", "").replace("_", "").isalnum():
+        raise Problem("is not NAME:VALUE")
+    settings.tags[name] = tag.strip()
+
+
+def _crashfamily(settings: "Settings", value: str) -> None:
+    settings.family = value
+
+
+def _unknown(key: str) -> "Problem":
+    from difflib import get_close_matches
+
+    close = get_close_matches(key, [*_SETTERS, "crashtags"], 1)
+    return Problem("is not a setting" + (", but %s is" % close[0] if close else ""))
 
 
 _SETTERS = {
@@ -206,6 +256,7 @@ _SETTERS = {
     "crashtimeout": _crashtimeout,
     "crashlimit": _crashlimit,
     "crashsignal": _crashsignal,
+    "crashfamily": _crashfamily,
 }
 
 
@@ -219,6 +270,7 @@ def _later_output_wins(
         settings.path = None
     else:
         settings.fd = settings.identity = settings.listen_name = None
+        settings.elsewhere = ""
     loser = outputs[0]
     if not any(item.partition("=")[0] == loser for item, _ in problems):
         problems.append((loser, "gives way to the later " + outputs[-1]))

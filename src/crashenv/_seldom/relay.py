@@ -1,4 +1,4 @@
-"""A process that writes what faulthandler writes, to two files or to one that may block.
+"""A process that writes what faulthandler writes to a file that may block.
 
 faulthandler writes to one descriptor, from a signal handler in which no Python
 can run and no wait has a bound. So it writes to a pipe, and this process, which
@@ -8,12 +8,9 @@ does nothing else, copies from there. It ends when nobody is left to write.
 import os
 import sys
 
-from crashenv._descriptor import duplicate_high
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal as _signal
-    from collections.abc import Sequence
 else:
     import _signal
 
@@ -27,49 +24,47 @@ if os.fork():
 os.setsid()
 _signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals() - {_signal.SIGALRM})
 os.chdir('/')
-count, timeout = int(sys.argv[1]), min(float(sys.argv[2]), 1e6)
-files = list(range(3, 3 + count))
+timeout = min(float(sys.argv[1]), 1e6)
 try:
     others = [int(name) for name in os.listdir('/proc/self/fd')]
 except OSError:
     others = range(1000)
 for fd in others:
-    if fd >= 3 + count:
+    if fd > 3:
         try:
             os.close(fd)
         except OSError:
             pass
-def write(fd, data):
+def write(data):
     while data:
         _signal.alarm(0)
         poll = select.poll()
-        poll.register(fd, select.POLLOUT)
+        poll.register(3, select.POLLOUT)
         if not poll.poll(timeout * 1000):
             raise TimeoutError
         _signal.alarm(int(timeout) + 1)
         try:
-            data = data[os.write(fd, data[:4096]):]
+            data = data[os.write(3, data[:4096]):]
         except BlockingIOError:
             pass
 while True:
     data = os.read(0, 65536)
     if not data:
         break
-    for fd in files[:]:
-        try:
-            write(fd, data)
-        except OSError:
-            files.remove(fd)
+    try:
+        write(data)
+    except OSError:
+        break
     _signal.alarm(0)
 """
 _SET_PIPE_SIZE = 1031  # F_SETPIPE_SZ
 _PIPE_SIZE = 1 << 20  # a dump of hundreds of threads; what any user may have (pipe(7))
 
 
-def start(files: "Sequence[int]", timeout: float) -> int:
+def start(fd: int, timeout: float) -> int:
     """The descriptor to write to; -1 if there can be no relay.
 
-    ``files`` get what is written there, each as far as it takes it within
+    The file of ``fd`` gets what is written there, as far as it takes it within
     ``timeout`` seconds.
 
     The first process of a PID namespace has none: orphans become its children, so
@@ -78,21 +73,22 @@ def start(files: "Sequence[int]", timeout: float) -> int:
     """
     if os.getpid() == 1 or not sys.executable or not hasattr(os, "posix_spawn"):
         return -1
-    opened: list[int] = []
+    reader = writer = -1
     try:
         reader, writer = os.pipe()
-        opened += reader, writer
-        for fd in files:
-            opened.append(duplicate_high(fd))
         os.set_blocking(writer, False)  # a dying process does not wait
         _enlarge(writer)
-        _spawn(reader, opened[2:], timeout)
-        return duplicate_high(writer) if _has_reader(writer, reader, opened) else -1
+        _spawn(reader, fd, timeout)
+        os.close(reader)
+        reader = -1
+        if _has_reader(writer):
+            return writer
     except OSError:
-        return -1
-    finally:
-        for fd in opened:
-            os.close(fd)
+        pass
+    for opened in (reader, writer):
+        if opened >= 0:
+            os.close(opened)
+    return -1
 
 
 def _enlarge(pipe: int) -> None:
@@ -104,12 +100,12 @@ def _enlarge(pipe: int) -> None:
         pass
 
 
-def _spawn(reader: int, files: "Sequence[int]", timeout: float) -> None:
+def _spawn(reader: int, fd: int, timeout: float) -> None:
     """Start the relay and wait for its short-lived parent, unseen by a SIGCHLD handler."""
-    null = [(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_WRONLY, 0) for fd in (1, 2)]
-    passed = [(os.POSIX_SPAWN_DUP2, fd, 3 + index) for index, fd in enumerate(files)]
-    actions = [(os.POSIX_SPAWN_DUP2, reader, 0), *null, *passed]
-    args = [sys.executable, "-I", "-S", "-c", _SOURCE, str(len(files)), str(timeout)]
+    null = [(os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_WRONLY, 0) for number in (1, 2)]
+    dup2 = os.POSIX_SPAWN_DUP2
+    actions = [(dup2, reader, 0), (dup2, fd, 3), *null]  # in this order: reader may be 3
+    args = [sys.executable, "-I", "-S", "-c", _SOURCE, str(timeout)]
     child_ended = {_signal.SIGCHLD} - set(_signal.sigpending())
     mask = _signal.pthread_sigmask(_signal.SIG_BLOCK, child_ended)
     try:
@@ -135,12 +131,10 @@ def _child_changed() -> bool:
         return False
 
 
-def _has_reader(writer: int, reader: int, opened: "list[int]") -> bool:
+def _has_reader(writer: int) -> bool:
     """Whether the relay runs: a pipe without a reader is in error (poll(2))."""
     import select
 
-    os.close(reader)
-    opened.remove(reader)
     poll = select.poll()
     poll.register(writer, 0)
     return not poll.poll(0)

@@ -1,0 +1,877 @@
+"""What happens at a crash, the second half: threads, displaced hooks, hostile values, waits.
+
+It is executed in the namespace of ``_crash`` when it is needed. Three rules hold. What
+fails of ours costs detail, never the report, and nothing of it reaches the program. Every
+wait is bounded by time and by count, and no lock is taken that a forked child may find
+locked. No reference to an exception is kept: its frames, and what they hold, would live
+longer than without us.
+"""
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import sys
+    from _thread import _count, allocate_lock, get_ident
+    from collections.abc import Callable, Iterator
+    from os import F_TLOCK, fstat, lockf, write
+    from time import monotonic, sleep
+    from types import FrameType, TracebackType
+    from typing import Any
+
+    from crashenv._crash import (
+        LAST,
+        NOT_CRASHES,
+        OUTERMOST,
+        SMALL_LIMIT,
+        describe,
+        message_lines,
+        state,
+        unlock_record,
+    )
+    from crashenv._wire import LONGEST_VALUE, OMISSION, header
+
+PAUSE = 0.005  # seconds between two tries of a full pipe or of a record lock
+PATIENCE = 1.0  # seconds that a lock is waited for while its holder makes no progress
+GUARD_PATIENCE = 0.1  # it is held for microseconds, unless a handler interrupted its holder
+ROUNDS = 1_000_000  # of any loop, for a clock may stand still
+CHUNK = 1 << 16
+OWN_FRAMES = 60  # more than 10, see change_limit
+PYQT = {"PyQt5.QtCore", "PyQt6.QtCore"}
+PROMPTS = ("<stdin", "<console", "<python-input")  # some number their lines
+MOST_LEAVES = 10_000  # of a group
+MOST_NOTES = 50  # counted: their sizes have to fit a value of the header
+MOST_FRAMES = 100  # of a thread, as in faulthandler's dumps
+MOST_CHAINED = 100
+MOST_LINES = 1_000_000
+SLICE = 1 << 16  # characters that are encoded at once
+OMISSION_ROOM = len(OMISSION) + 20
+FRAME = '  File "'
+CAUSED = "\nThe above exception was the direct cause of the following exception:\n\n"
+DURING = "\nDuring handling of the above exception, another exception occurred:\n\n"
+# By the descriptors of C, which a hostile class or metaclass cannot replace.
+type_name: "Any" = vars(type)["__name__"].__get__
+traceback_of = BaseException.__dict__["__traceback__"].__get__
+cause_of = BaseException.__dict__["__cause__"].__get__
+context_of = BaseException.__dict__["__context__"].__get__
+is_suppressed = BaseException.__dict__["__suppress_context__"].__get__
+# Not by an import, which a program may forbid.
+posix: "Any" = sys.modules.get("posix") or sys.modules.get("nt")
+signals: "Any" = sys.modules["_signal"]
+# A write of ours can raise these: no reader, RLIMIT_FSIZE, a background job's terminal.
+# They end or stop a program that restored their default action.
+WRITE_SIGNALS: "set[int]" = set()
+if hasattr(signals, "pthread_sigmask"):
+    WRITE_SIGNALS = {signals.SIGPIPE, signals.SIGXFSZ, signals.SIGTTOU}
+
+
+# --- the main thread
+
+
+def excepthook(
+    original: "Any",
+    kind: "type[BaseException]",
+    value: "BaseException",
+    traceback: "TracebackType | None",
+) -> None:
+    """For ``sys.excepthook``, in place of the first half's."""
+    room = make_room()
+    crash = is_crash(value, traceback)
+    reading = start_reading() if crash else None
+    change_limit(2 - room)
+    try:
+        original(kind, value, traceback)
+    finally:
+        change_limit(room - 2)
+        if crash:
+            report("exception", value, stop_reading(reading))
+        change_limit(-room)
+
+
+def before_hook(original: "Any", reference: "Any") -> None:
+    """Called when something is stored in ``sys.last_traceback`` for the first time.
+
+    PyErr_PrintEx stores an uncaught exception there before it looks for
+    ``sys.excepthook``. A hook of the program's may end the process, and so may all that
+    follows, so what such a hook is going to get is reported now.
+    """
+    try:
+        value = getattr(sys, LAST, None)
+        if value is None:
+            return
+        if is_crash(value, sys.last_traceback):
+            report("exception", value, None)
+        else:
+            state.stored = id(value)
+            __import__("atexit").register(state.stub("at_exit", None))
+    except BaseException:  # would be printed as an ignored exception
+        pass
+
+
+def at_exit(original: "Any") -> None:
+    """Report what ``before_hook``, which is called once, did not see."""
+    try:
+        value = getattr(sys, LAST, None)
+        if value is None or id(value) == state.stored:
+            return
+        if is_crash(value, sys.last_traceback):
+            report("exception", value, None)
+    except BaseException:  # would be printed
+        pass
+
+
+def is_crash(value: "BaseException", traceback: "TracebackType | None") -> bool:
+    """Whether the main thread has died of ``value``; for what the start's stub calls.
+
+    Anyone may call a hook, programs store exceptions that they handled for a debugger,
+    and C code prints some and goes on. But only when the main thread has died, no
+    Python code is below us. Below a server in C, such as uWSGI, there is none either:
+    there the outermost frame is not one of the main module's.
+    """
+    try:
+        if state.output is None or value is None or value is not getattr(sys, LAST, None):
+            return False
+        if id(value) == state.reported or is_exit(value):
+            return False
+        if is_called_by_program():
+            # PyQt has an exception of a slot printed and aborts, unless there is another hook.
+            hook = getattr(sys, "excepthook", None)
+            if hook is not state.excepthook or not PYQT & sys.modules.keys():
+                return False
+        elif traceback is not None:
+            if traceback.tb_frame.f_globals.get("__name__") not in OUTERMOST:
+                return False
+        if hasattr(sys, "ps1") and at_prompt(value, traceback):
+            return False
+    except BaseException:  # an audit hook that raises: better one report too many
+        pass
+    state.reported = id(value)
+    return True
+
+
+def is_called_by_program() -> bool:
+    """Whether there are frames below ours, which are those of here and of the start's stub."""
+    frame: FrameType | None = sys._getframe()
+    while frame is not None and frame.f_globals.get("state", frame.f_globals) is state:
+        frame = frame.f_back
+    if frame is not None and frame.f_globals.get("_state") is state:
+        frame = frame.f_back
+    return frame is not None
+
+
+def is_exit(value: "BaseException") -> bool:
+    """Whether it ends a program or a thread on purpose; so does a group of nothing else."""
+    kind = type(value)
+    if issubclass(kind, NOT_CRASHES):  # isinstance() would ask value.__class__
+        return True
+    return type_name(kind).endswith("Group") and is_exit_group(value)
+
+
+def at_prompt(value: "BaseException", traceback: "Any") -> bool:
+    if traceback is not None:
+        name = traceback.tb_frame.f_code.co_filename
+    else:
+        name = getattr(value, "filename", None) if isinstance(value, SyntaxError) else None
+    return type(name) is str and name.startswith(PROMPTS)
+
+
+def is_exit_group(value: "BaseException") -> bool:
+    """Whether it is a group whose only leaves are SystemExit and KeyboardInterrupt.
+
+    trio and anyio wrap a Ctrl-C so.
+    """
+    groups, leaves = [value], 0
+    for _ in range(MOST_LEAVES):
+        if not groups:
+            return leaves > 0
+        group = groups.pop()
+        members = BaseException.__getattribute__(group, "exceptions")
+        if type(members) is not tuple:
+            return False
+        for member in members:
+            if issubclass(type(member), NOT_CRASHES):
+                leaves += 1
+            elif type_name(type(member)).endswith("Group"):
+                groups.append(member)
+            else:
+                return False
+    return False
+
+
+# --- other threads
+
+
+def unraisablehook(original: "Any", unraisable: "sys.UnraisableHookArgs") -> None:
+    """For ``sys.unraisablehook``, which gets the exception of a raw thread."""
+    value, output = unraisable.exc_value, state.output
+    if value is None or output.threads == "ignore" or is_exit(value):
+        original(unraisable)
+        return
+    message = str(unraisable.err_msg)
+    reading = start_reading()
+    try:
+        original(unraisable)
+    finally:
+        if unraisable.object is None:  # from 3.13 on: "... <function load at 0x7f...>"
+            name = message.partition("<function ")[2].partition(" at ")[0]
+        else:
+            name = getattr(unraisable.object, "__qualname__", "")
+        name = name if type(name) is str else ""
+        report("thread", value, stop_reading(reading), message + ":\n", name)
+        if output.threads == "fatal":
+            exit_now()
+
+
+def invoke(original: "Any", thread: "Any") -> "Any":
+    """The getter of ``Thread._invoke_excepthook``.
+
+    ``Thread.__init__`` stores the function that calls ``threading.excepthook`` in the
+    instance, and ``_bootstrap_inner`` calls it while the exception is being handled, on
+    every version from 3.8 on. A property goes before the instance's own, for threads that
+    exist already and for subclasses too. What another hook will get is reported here,
+    so nothing of ours is on the stack when it is called.
+    """
+    call_hook = thread.__dict__["_invoke_excepthook"]
+    output, value = state.output, state.exc_info()[1]
+    if output is None or value is None or output.threads == "ignore":
+        return call_hook
+    room = make_room()
+    try:
+        names = {}
+        try:
+            frame = state.exc_info()[2].tb_frame
+            names = frame.f_globals
+            if frame.f_code.co_name != "_bootstrap_inner":
+                return call_hook
+        except Exception:  # an audit hook that raises
+            pass
+        if is_exit(value):
+            return call_hook
+        hook = names.get("excepthook", state.genuine[0])
+        if any(hook is genuine for genuine in state.genuine):
+            return lambda crashed: crash_of_thread(call_hook, crashed)
+        name = name_of(thread)
+        report("thread", value, None, "Exception in thread %s:\n" % name, name)
+        if output.threads == "fatal":
+            return lambda crashed: fatal_crash(call_hook, crashed)
+    except BaseException:
+        pass
+    finally:
+        change_limit(-room)
+    return call_hook
+
+
+def fatal_crash(call_hook: "Callable[[Any], None]", thread: "Any") -> None:
+    call_hook(thread)
+    exit_now()
+
+
+def crash_of_thread(call_hook: "Callable[[Any], None]", thread: "Any") -> None:
+    """Have the default hook print the exception, and report it."""
+    value: Any = state.exc_info()[1]
+    room = make_room()
+    reading = start_reading()
+    change_limit(2 - room)
+    try:
+        call_hook(thread)
+    finally:
+        change_limit(room - 2)
+        name = name_of(thread)
+        heading = "Exception in thread %s:\n" % name
+        report("thread", value, stop_reading(reading), heading, name)
+        change_limit(-room)
+        if state.output is not None and state.output.threads == "fatal":
+            exit_now()
+
+
+def exit_now() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BaseException:
+            pass
+    posix._exit(1)
+
+
+def name_of(thread: "Any") -> str:
+    try:
+        return str(thread.name)
+    except BaseException:
+        return ""
+
+
+def current_thread_name() -> str:
+    try:
+        thread = sys.modules["threading"]._active.get(get_ident())
+    except BaseException:
+        thread = None
+    return "MainThread" if thread is None else name_of(thread)
+
+
+# --- a worker of multiprocessing
+
+
+def worker(module: "Any", process: "Any", name: "Any") -> None:
+    """Report the exception that ``BaseProcess._bootstrap`` of ``module`` is going to print.
+
+    Only while that handles it, the traceback begins there.
+    """
+    room = make_room()
+    try:
+        value: Any = state.exc_info()[1]
+        frame = state.exc_info()[2].tb_frame
+        if frame.f_code.co_name != "_bootstrap" or frame.f_globals is not vars(module):
+            return
+        if module._current_process is process and not is_exit(value):
+            report("process", value, None, "Process %s:\n" % name, process=str(name))
+    except BaseException:
+        pass
+    finally:
+        change_limit(-room)
+
+
+# --- a copy of what is printed
+
+
+def start_reading() -> "Any":
+    """From now on, keep what this thread writes to ``sys.stderr``; None if that cannot be.
+
+    The hooks of the interpreter, in C and in Python, look ``write`` up on the object in
+    ``sys.stderr``, where an entry of the instance's ``__dict__`` goes before the method.
+    So the report gets the very bytes, and the program's ``__str__`` methods run no
+    second time.
+    """
+    ident = get_ident()
+    try:
+        stream: Any = sys.stderr
+        attributes = stream.__dict__
+        if not state.guard.acquire(True, GUARD_PATIENCE):  # a signal handler interrupted its holder
+            return None
+        try:
+            tap = state.taps.get(id(stream))
+            if tap is None:
+                readers: dict[int, Any] = {}
+                copying = copier(stream.write, readers)
+                tap = readers, attributes, attributes.get("write", state.taps)
+                attributes["write"] = copying
+                if stream.write is not copying:
+                    attributes.pop("write")
+                    return None
+                state.taps[id(stream)] = tap
+            previous = tap[0].get(ident)
+            parts: list[Any] = []
+            tap[0][ident] = parts
+            return id(stream), ident, parts, previous
+        finally:
+            state.guard.release()
+    except BaseException:  # stderr is None, or no ordinary stream
+        return None
+
+
+def copier(write: "Callable[[str], Any]", readers: "dict[int, Any]") -> "Callable[[str], Any]":
+    def copying_write(text: str, /) -> "Any":
+        parts = readers.get(get_ident())
+        if parts is None:
+            return write(text)
+        try:
+            # First: what we keep may take the memory that this needs.
+            written = write(text)
+        except BaseException:
+            parts.append(None)
+            raise
+        try:
+            parts.append(text)
+        except BaseException:  # no memory
+            parts.clear()
+        return written
+
+    return copying_write
+
+
+def stop_reading(reading: "Any") -> "list[str] | None":
+    """What was written; None if that is not all."""
+    if reading is None:
+        return None
+    try:
+        key, ident, parts, previous = reading
+        if state.guard.acquire(True, GUARD_PATIENCE):
+            try:
+                readers, attributes, before = state.taps[key]
+                readers.pop(ident, None)
+                if previous is not None:
+                    readers[ident] = previous
+                if not readers:
+                    del state.taps[key]
+                    if before is state.taps:
+                        attributes.pop("write", None)
+                    else:
+                        attributes["write"] = before
+            finally:
+                state.guard.release()
+        return None if not parts or None in parts else parts
+    except BaseException:
+        return None
+
+
+# --- the report
+
+
+def report(
+    kind: str,
+    value: "BaseException",
+    parts: "list[str] | None",
+    heading: str = "",
+    thread: "str | None" = None,
+    process: "str | None" = None,
+) -> None:
+    """Write a report of ``value``; ``parts`` are what was printed, if that is known.
+
+    ``heading`` is what is printed before the traceback. Nothing is raised.
+    """
+    output = state.output
+    if output is None or output.fd is None:
+        return
+    try:
+        fields = describe(kind, current_thread_name() if thread is None else thread, output)
+        if process is not None:
+            fields.append(("process", process))
+        try:
+            data = whole(output, fields, value, parts, heading)
+        except BaseException:  # whatever it is, a report with less in it is better than none
+            data = whole(output, fields, value, minimal(heading, value), heading)
+    except BaseException:  # no memory, builtins that are gone
+        state.least(state, "excepthook" if kind == "exception" else "invoke", value)
+    else:
+        deliver(output, data)
+
+
+def whole(
+    output: "Any",
+    fields: "list[tuple[str, str]]",
+    value: "BaseException",
+    parts: "list[str] | None",
+    heading: str,
+) -> bytes:
+    """The report, at most ``limit`` bytes. May raise anything."""
+    kind = type_name(type(value))
+    if parts is not None and is_coloured(parts):
+        parts = None
+    if parts is None:
+        parts = formatted(heading, value)
+    if not any(kind in part for part in parts if len(part) <= SLICE):
+        # What the interpreter cannot print, it writes past sys.stderr (_PyObject_Dump).
+        parts.append(kind + "\n")
+    fields = list(fields)
+    lines = message_lines(parts, kind)
+    if lines:
+        fields.append(("message", str(lines)))
+    notes = lines_of_notes(value)
+    if notes:
+        fields.append(("notes", notes))
+    fields += output.tags
+    if output.traceback == "all":
+        parts += other_stacks()
+    longest = min(LONGEST_VALUE, output.limit // 4)
+    room = output.limit - len(header(fields, output.limit, longest))
+    body = fit(parts, room)
+    return header(fields, len(body), longest) + body
+
+
+def minimal(heading: str, value: "BaseException") -> "list[str]":
+    """A traceback without source lines and causes, where nothing better can be had."""
+    lines = [heading, "Traceback (most recent call last):\n"]
+    try:
+        traceback = traceback_of(value)
+        for _ in range(1000):
+            if traceback is None:
+                break
+            code = traceback.tb_frame.f_code
+            where = (code.co_filename, traceback.tb_lineno, code.co_name)
+            lines.append('  File "%s", line %d, in %s\n' % where)
+            traceback = traceback.tb_next
+    except BaseException:  # an audit hook that raises
+        pass
+    if len(lines) == 2:
+        lines.pop()
+    kind = type_name(type(value))
+    try:
+        message = str(value)
+    except BaseException:
+        message = "<exception str() failed>"
+    lines.append("%s: %s\n" % (kind, message) if message else kind + "\n")
+    return lines
+
+
+# --- writing
+
+
+def deliver(output: "Any", data: bytes) -> None:
+    """Write ``data``, or what a reader takes within ``timeout`` seconds. Swallows all errors.
+
+    Whoever does not get the locks in time writes what fits.
+    """
+    try:
+        if output.deliver is not None:
+            output.deliver(data)
+            return
+        deadline = monotonic() + output.timeout
+        locked = take_lock(deadline)
+        try:
+            if output.fd is None:  # closed: another took its place meanwhile
+                output = state.output
+            descriptor = None if output is None else current_descriptor(output)
+            if descriptor is not None:
+                write_all(descriptor, data, deadline, output.wait)
+        finally:
+            if locked:
+                state.lock.release()
+    except BaseException:  # the file is closed, full or broken
+        pass
+
+
+def take_lock(deadline: float) -> bool:
+    """Wait for ``lock`` while its holder, who may be interrupted by us, makes progress."""
+    seen = -1
+    for _ in range(ROUNDS):
+        if state.lock.acquire(True, max(0.0, min(PATIENCE, deadline - monotonic()))):
+            return True
+        if seen == state.progress or monotonic() >= deadline:
+            break
+        seen = state.progress
+    return False
+
+
+def current_descriptor(output: "Any") -> "int | None":
+    """Where to write now; None if there is no such file any more."""
+    if output.fd is None:
+        return None
+    if output.reopen is not None:  # a crashfile, whose path is what counts
+        output.reopen(output)
+    elif not is_current(output):
+        duplicate(output)
+    return output.fd if is_current(output) else None
+
+
+def is_current(output: "Any") -> bool:
+    """Whether our own descriptor still is the crash output: others may have closed it."""
+    try:
+        status = fstat(output.fd)
+        return bool((status[2], status[1]) == output.identity)
+    except (OSError, OverflowError, TypeError):
+        return False
+
+
+def write_all(descriptor: int, data: bytes, deadline: float, wait: "Any" = None) -> None:
+    """Write all before ``deadline``; ``wait`` tells whether a write will not block.
+
+    Raises OSError.
+    """
+    mask: Any = None
+    pending: Any = None
+    if WRITE_SIGNALS:
+        pending = signals.sigpending()
+        mask = signals.pthread_sigmask(signals.SIG_BLOCK, WRITE_SIGNALS)
+    locked = False
+    try:
+        locked = lock_record(descriptor, deadline)
+        start, size = 0, CHUNK if wait is None else 4096  # PIPE_BUF never blocks after poll
+        for _ in range(ROUNDS):
+            if start >= len(data):
+                break
+            if wait is not None and not wait(descriptor, deadline - monotonic()):
+                break
+            try:
+                start += write(descriptor, data[start : start + size])
+                state.progress += 1
+            except BlockingIOError:
+                if monotonic() >= deadline:
+                    break
+                sleep(PAUSE)
+    finally:
+        if locked:
+            unlock_record(descriptor)
+        if mask is not None:
+            ours = WRITE_SIGNALS - pending - mask
+            for _ in ours:
+                if not ours & signals.sigpending():
+                    break
+                signals.sigwait(ours & signals.sigpending())  # they are pending: no wait
+            signals.pthread_sigmask(signals.SIG_SETMASK, mask)
+
+
+def lock_record(descriptor: int, deadline: float) -> bool:
+    """Take the POSIX record lock (lockf(3)), which also excludes forked processes.
+
+    flock(2) belongs to the open file description, which those share.
+    """
+    for _ in range(ROUNDS):
+        try:
+            lockf(descriptor, F_TLOCK, 0)  # from the position on, without end: any two meet
+            return True
+        except (BlockingIOError, PermissionError):
+            if monotonic() >= deadline:
+                return False
+            sleep(PAUSE)
+        except BaseException:  # no locks there; an audit hook that raises
+            return False
+    return False
+
+
+# --- small limits, forks
+
+
+def make_room() -> int:
+    """Where the recursion limit is that small that we would notice, allow for our own frames.
+
+    Returns for how many.
+    """
+    if sys.getrecursionlimit() >= SMALL_LIMIT:
+        return 0
+    change_limit(OWN_FRAMES)
+    return OWN_FRAMES
+
+
+def change_limit(by: int) -> None:
+    """No change where ``make_room`` found none necessary: ``by`` is then small."""
+    if abs(by) > 5:
+        try:
+            sys.setrecursionlimit(sys.getrecursionlimit() + by)
+        except BaseException:  # the stack is deeper by now
+            pass
+
+
+def before_fork() -> None:
+    """So that no other thread is in the middle of changing ``state.taps`` and what it refers to.
+
+    In a free-threaded build each dict has a lock of its own, which a child would find locked.
+    """
+    if state.guard.acquire(True, GUARD_PATIENCE):
+        state.forking = get_ident()
+
+
+def after_fork_in_parent() -> None:
+    if state.forking == get_ident():
+        state.forking = 0
+        state.guard.release()
+
+
+def forked(original: "Any") -> None:
+    """In a forked child: only the thread that forked goes on; another may have held a lock."""
+    state.may_import = False
+    state.lock, state.guard = allocate_lock(), allocate_lock()
+    try:
+        for readers, _, _ in state.taps.values():
+            for ident in list(readers):
+                if ident != get_ident():
+                    del readers[ident]
+        output, faults = state.output, state.faults
+        if output is None or output.fd is None:
+            return
+        if output.forked is not None:
+            output.forked(output)
+        if current_descriptor(output) is None and faults and not faults["asked"]:
+            faults["disable"]()  # rather no dump than one in somebody else's file
+    except BaseException:  # would be printed as an ignored exception
+        pass
+
+
+if hasattr(posix, "register_at_fork") and not state.awaits_forks:
+    state.awaits_forks = True
+    posix.register_at_fork(before=before_fork, after_in_parent=after_fork_in_parent)
+
+
+# --- describing
+
+
+def is_coloured(parts: "list[str]") -> bool:
+    """Whether the interpreter printed in colour, as it does from 3.13 on to a terminal."""
+    colorize = sys.modules.get("_colorize")
+    if colorize is None or not any("\033[" in part for part in parts):
+        return False
+    try:
+        return bool(colorize.can_colorize(file=sys.stderr))
+    except TypeError:  # 3.13.0, which looks at standard output
+        return bool(colorize.can_colorize())
+
+
+def formatted(heading: str, value: "BaseException") -> "list[str]":
+    """What the default hook prints: by ``traceback`` if that is loaded, else by ourselves.
+
+    It may be imported only while no other thread lives: a thread that forks meanwhile
+    would leave the import's lock locked in its child.
+    """
+    try:
+        module = sys.modules.get("traceback")
+        if module is None or getattr(module.__spec__, "_initializing", False):
+            if not state.may_import or _count():
+                return [heading, *chain_of(value)]
+            module = __import__("traceback")
+        traceback = traceback_of(value)
+        return [heading, *module.format_exception(type(value), value, traceback)]
+    except BaseException:  # imports are forbidden, or the exception is hostile
+        return [heading, *chain_of(value)]
+
+
+def chain_of(value: "BaseException | None") -> "list[str]":
+    """The exception with its causes and contexts, in the interpreter's layout."""
+    texts: list[list[str]] = []
+    seen: set[int] = set()
+    while value is not None and id(value) not in seen and len(seen) < MOST_CHAINED:
+        seen.add(id(value))
+        texts.append(exception_lines(value))
+        cause, context = cause_of(value), context_of(value)
+        link = CAUSED if cause is not None else DURING
+        value = cause if cause is not None or is_suppressed(value) else context
+        texts.append([link])
+    return [line for text in reversed(texts[:-1]) for line in text]
+
+
+def exception_lines(value: "BaseException") -> "list[str]":
+    lines = minimal("", value)
+    return [line + source_of(line) if line.startswith(FRAME) else line for line in lines]
+
+
+def source_of(line: str) -> str:
+    """The source of a frame's line, indented; empty where it cannot be read."""
+    try:
+        name, _, rest = line[len(FRAME) :].rpartition('", line ')
+        number = int(rest.partition(",")[0])
+        with open(name, "rb") as file:
+            for _ in range(min(number, MOST_LINES) - 1):
+                file.readline()
+            source = file.readline().decode("utf-8", "replace").strip()
+        return "    %s\n" % source if source else ""
+    except BaseException:
+        return ""
+
+
+def lines_of_notes(value: "BaseException") -> str:
+    """The header's ``notes``; empty where there are none, or a hostile exception hides them."""
+    try:
+        notes = BaseException.__getattribute__(value, "__dict__").get("__notes__")
+        if type(notes) is not list or len(notes) > MOST_NOTES:
+            return ""
+        return ",".join([str(str.count(note, "\n") + 1) for note in notes])
+    except (AttributeError, TypeError):  # notes that are no strings
+        return ""
+
+
+def other_stacks() -> "list[str]":
+    """The stacks of all other threads, in faulthandler's layout."""
+    threads = dict(getattr(sys.modules.get("threading"), "_active", {}))
+    parts = []
+    for ident, frame in sys._current_frames().items():
+        if ident != get_ident():
+            name = " [%s]" % name_of(threads[ident]) if ident in threads else ""
+            parts.append("\nThread 0x%016x%s (most recent call first):\n" % (ident, name))
+            parts += lines_of_stack(frame)
+    return parts
+
+
+def lines_of_stack(frame: "FrameType | None") -> "Iterator[str]":
+    for _ in range(MOST_FRAMES):
+        if frame is None:
+            return
+        code = frame.f_code
+        where = (code.co_filename, frame.f_lineno or 0, code.co_name)
+        yield '  File "%s", line %d in %s\n' % where
+        frame = frame.f_back
+    yield "  ...\n"
+
+
+def fit(parts: "list[str]", room: int) -> bytes:
+    """At most ``room`` bytes that end with a newline; what is too much is left out.
+
+    From the middle, and in slices, so that a message of 100 MB does not become 100 MB more.
+    """
+    head: list[bytes] = []
+    tail: list[bytes] = []
+    half = (room - OMISSION_ROOM) // 2
+    left, kept, total = room, 0, 0
+    for part in parts:
+        for start in range(0, len(part), SLICE):
+            data = part[start : start + SLICE].encode("utf-8", "backslashreplace")
+            total += len(data)
+            head.append(data[:left])
+            left -= len(head[-1])
+            tail.append(data)
+            kept += len(data)
+            if kept > half + SLICE * 4:
+                tail = [b"".join(tail)[-half:]]
+                kept = half
+    end = b"" if tail and tail[-1].endswith(b"\n") else b"\n"
+    begin = b"".join(head)
+    if total + len(end) <= room:
+        return begin + end
+    begin = whole_head(begin[:half])
+    rest = whole_tail(b"".join(tail)[-half:])
+    return begin + OMISSION % (total - len(begin) - len(rest)) + rest + end
+
+
+def whole_head(data: bytes) -> bytes:
+    """``data`` without a UTF-8 sequence that its end cuts (RFC 3629, section 3)."""
+    for back in range(1, min(4, len(data)) + 1):
+        byte = data[-back]
+        if byte & 0xC0 == 0xC0:
+            length = 2 + (byte >= 0xE0) + (byte >= 0xF0)
+            return data if length <= back else data[:-back]
+        if byte < 0x80:
+            break
+    return data
+
+
+def whole_tail(data: bytes) -> bytes:
+    """``data`` without a UTF-8 sequence that its beginning cuts."""
+    start = 0
+    while start < min(3, len(data)) and data[start] & 0xC0 == 0x80:
+        start += 1
+    return data[start:]
+
+
+# --- the crash output's descriptor, when it is lost
+
+
+def duplicate(output: "Any") -> None:
+    """Take a new private copy of the descriptor that was passed, if it is still that file.
+
+    May raise OSError.
+    """
+    status = fstat(output.source)
+    if (status[2], status[1]) != output.identity:
+        return
+    opened = output.source
+    if status[0] & 0o170000 == 0o010000:
+        flags = posix.O_WRONLY | posix.O_NONBLOCK | posix.O_CLOEXEC
+        opened = posix.open("/proc/self/fd/%d" % opened, flags)
+    before = output.fd
+    try:
+        output.fd = dup_high(opened)
+    finally:
+        if opened != output.source:
+            posix.close(opened)
+    if output.dumps == before:
+        output.dumps = output.fd
+        state.use(state, output)
+
+
+def dup_high(descriptor: int) -> int:
+    """A close-on-exec copy at a number where ordinary opens do not land. Raises OSError.
+
+    fcntl(2) finds a free number and takes it in one step; where the module is not
+    loaded, only one thread that opens thousands of files could come in between.
+    """
+    fcntl = sys.modules.get("fcntl")
+    number = min(posix.sysconf("SC_OPEN_MAX"), 4096) - 1
+    for _ in range(20):
+        if not is_open(number):
+            if fcntl is None:
+                return int(posix.dup2(descriptor, number, False))
+            return int(fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, number))
+        number -= 1
+    return int(posix.dup(descriptor))
+
+
+def is_open(descriptor: int) -> bool:
+    try:
+        fstat(descriptor)
+    except OSError:
+        return False
+    return True

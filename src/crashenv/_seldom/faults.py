@@ -1,0 +1,70 @@
+"""What a program gets for the functions of ``faulthandler``.
+
+It has one descriptor for fatal signals (``fatal_error.fd`` in faulthandler.c), refuses
+``register()`` for the signals of ``enable()``, and writes from a signal handler in
+which no Python can run: two files can have the dump only if a process of ours copies
+it. What the program asked for must not depend on such a process, so the program's
+wish wins: where it enables faulthandler, its file gets the dumps, and the crash output
+gets them again when it has disabled it. What it can see is its own doing only.
+
+``state`` is that of the start; ``state.faults`` are faulthandler's own functions.
+"""
+
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def call(state: "Any", name: str, *args: "Any", **kwargs: "Any") -> "Any":
+    """What the function ``name`` does, and returns or raises, for the program."""
+    faults = state.faults
+    ours, theirs = faults["ours"], faults["theirs"]
+    if name == "disable" and not faults["asked"] and not args and not kwargs:
+        return False
+    signum = args[0] if args else kwargs.get("signum")
+    if name == "unregister" and signum in ours and signum not in theirs:
+        return False
+    result = faults[name](*args, **kwargs)  # which raises what it has to
+    if name == "enable":
+        faults["asked"] = True
+    elif name == "is_enabled":
+        return result and faults["asked"]
+    elif name == "disable":
+        faults["asked"] = False
+    elif name == "register":
+        faults["theirs"] = {*theirs, signum}
+        return result
+    elif name == "unregister":
+        faults["theirs"], faults["ours"] = {*theirs} - {signum}, {*ours} - {signum}
+    if name != "enable":
+        state.use(state, state.output)  # what the program gave back is ours again
+    return result
+
+
+def unwatch(state: "Any") -> None:
+    """Leave faulthandler as the program has it."""
+    faults, signals = state.faults, sys.modules["_signal"]
+    if not faults:
+        return
+    if not faults["asked"]:
+        faults["disable"]()
+    for signum in {*faults["ours"]} - {*faults["theirs"]}:
+        # or unregister() would take away a handler that the program has set since
+        if signals.getsignal(signum) == signals.SIG_DFL:
+            faults["unregister"](signum)
+    faults["ours"] = set()
+
+
+def leave_caught_signals(state: "Any") -> None:
+    """Leave the signals that something in C handles by now, which getsignal() cannot tell."""
+    try:
+        with open("/proc/self/status", encoding="ascii", errors="replace") as status:
+            caught = next(line for line in status if line.startswith("SigCgt:"))
+    except (OSError, StopIteration):
+        return
+    mask = int(caught.split()[1], 16)  # bit 0 is signal 1 (proc(5))
+    signals = {n for n in range(1, 65) if mask >> (n - 1) & 1}
+    if state.faults:
+        state.faults["theirs"] = {*state.faults["theirs"], *(signals - {*state.faults["ours"]})}

@@ -1,0 +1,39 @@
+"""The one line that a wrong setting costs."""
+
+import os
+import select
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_MOST_NAMED = 3
+_LONGEST_ITEM = 60
+_LONGEST_LINE = 4096  # PIPE_BUF: never blocks where poll(2) says that a pipe is ready
+_TIMEOUT = 1000  # ms
+
+
+def warn(variable: str, problems: "Sequence[tuple[str, str]]", on: bool) -> None:
+    """Name each ``(item, reason)``, past ``sys.stderr``, whose state stays the program's.
+
+    Text that a TextIOWrapper could not flush would turn exit status 0 into 120.
+    """
+    named = ["%s: %s" % (_printable(item), why) for item, why in problems[-_MOST_NAMED:]]
+    if len(problems) > _MOST_NAMED:
+        named.append("and %d more" % (len(problems) - _MOST_NAMED))
+    end = "ignored" if on else "crash output is off"
+    line = "crashenv: %s: %s; %s\n" % (variable, ", ".join(named), end)
+    try:
+        stderr = sys.stderr.fileno()
+        poll = select.poll()
+        poll.register(stderr, select.POLLOUT)
+        if poll.poll(_TIMEOUT):
+            os.write(stderr, line.encode("ascii", "backslashreplace")[:_LONGEST_LINE])
+    except (AttributeError, OSError, ValueError):  # sys.stderr is None, closed, has no poll
+        pass
+
+
+def _printable(item: str) -> str:
+    text = ascii(item[: _LONGEST_ITEM + 1])[1:-1]
+    return text if len(text) <= _LONGEST_ITEM else text[:_LONGEST_ITEM] + "..."

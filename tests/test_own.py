@@ -1,0 +1,264 @@
+"""The crash path owns what it uses, and nothing of it shows."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import unittest
+
+from tests.driver import PYPY, ProgramTest
+
+THREAD = """
+def crash():
+    def work(): raise ValueError('boom')
+    t = threading.Thread(target=work)
+    t.start()
+    t.join()
+"""
+IMPORTS = "import marshal, os, signal, sys, threading, time, traceback\nfrom unittest import mock\n"
+MOCKED = (
+    *("os.write", "os.fstat", "os.lockf", "os.getpid", "os.close", "os.open", "os.stat"),
+    *("time.monotonic", "time.sleep", "time.time_ns", "time.time", "time.gmtime"),
+    *("marshal.loads", "signal.pthread_sigmask", "os.lseek", "builtins.open", "select.poll"),
+    *("_thread.get_ident", "_thread.allocate_lock", "traceback.TracebackException"),
+)
+EVENTS = (
+    *("open", "exec", "import", "marshal.loads", "sys._getframe", "os.lockf"),
+    *("object.__getattr__", "sys._current_frames", "compile", "code.__new__"),
+)
+AUDIT = """
+import sys, threading
+%s
+def hook(event, args):
+    if on and (event == %r or %r == 'all'): raise RuntimeError('forbidden')
+on = False
+sys.addaudithook(hook)
+on = True
+crash()
+raise KeyError('boom in main')
+"""
+
+
+class Replaced(ProgramTest):
+    """What a program replaces is not what we use."""
+
+    def test_mocked_functions(self) -> None:
+        for name in MOCKED:
+            with self.subTest(name):
+                program = (
+                    IMPORTS
+                    + THREAD
+                    + "import select, _thread\nwith mock.patch(%r): crash()\nprint('go on')" % name
+                )
+                if name.startswith(("_thread", "traceback")):
+                    program = program.replace("crash()\nprint", "pass\ncrash()\nprint")
+                result = self.run_both(program)
+                self.assertEqual([r.kind for r in result.reports], ["thread"], str(result))
+                self.assertIn("boom", result.reports[0].body)
+
+    def test_stopped_clock_and_nobody_reads(self) -> None:
+        program = (
+            "import time\nfrom unittest import mock\n"
+            "mock.patch('time.monotonic', return_value=5.0).start()\n1/0"
+        )
+        self.check_exception(program)
+
+    @unittest.skipIf(PYPY, "needs sys.addaudithook as in CPython")
+    def test_audit_hooks_that_raise(self) -> None:
+        for event in EVENTS:
+            with self.subTest(event):
+                result = self.run_both(AUDIT % (THREAD, event, event))
+                bodies = [report.body for report in result.reports]
+                self.assertTrue(any("KeyError" in body for body in bodies), str(result))
+
+    def test_forbidden_imports(self) -> None:
+        for guard in (
+            "import builtins\ndef no(name, *a, **k): raise ImportError(name)\n"
+            "builtins.__import__ = no\n",
+            "import sys\nsys.meta_path[:] = []\n",
+            "import builtins\nbuiltins.len = builtins.getattr = builtins.range = None\n",
+        ):
+            with self.subTest(guard):
+                result = self.run_both(guard + "raise ValueError('boom')")
+                (report,) = result.reports
+                self.assertIn("boom", report.body)
+
+
+class Threads(ProgramTest):
+    def check_thread(self, before: str) -> None:
+        for threads, status in (("report", 0), ("fatal", 1)):
+            with self.subTest(before, threads=threads):
+                program = before + "\nimport threading" + THREAD + "crash()"
+                result = self.run_with(program, "crashthreads=" + threads)
+                self.assertEqual([r.kind for r in result.reports], ["thread"], str(result))
+                self.assertEqual(result.status, status)
+                self.assertIn(b"ValueError: boom", result.stderr)
+
+    def test_subclass_in_place_of_thread(self) -> None:
+        self.check_thread(
+            "import threading\nclass Thread(threading.Thread): pass\nthreading.Thread = Thread"
+        )
+
+    def test_threading_loaded_again(self) -> None:
+        self.check_thread("import sys, threading\ndel sys.modules['threading']")
+        self.check_thread("import importlib, threading\nimportlib.reload(threading)")
+
+    def test_stack_of_a_replaced_hook_shows_nothing_of_ours(self) -> None:
+        hook = (
+            "import threading, traceback\nthreading.excepthook = lambda a: traceback.print_stack()"
+        )
+        result = self.run_both(hook + THREAD + "crash()")
+        self.assertNotIn(b"crashenv", result.stderr)
+        self.assertEqual([r.kind for r in result.reports], ["thread"])
+
+
+@unittest.skipIf(PYPY, "PyPy frees objects later than at the moment of the crash")
+class Displaced(ProgramTest):
+    """The report is there when the main thread has died, whatever follows."""
+
+    def test_hook_that_ends_the_process(self) -> None:
+        for end in ("os._exit(3)", "os.kill(os.getpid(), 9)", "os.execv('/bin/true', ['true'])"):
+            with self.subTest(end):
+                program = "import os, sys\nsys.excepthook = lambda *a: %s\n1/0" % end
+                (report,) = self.run_both(program).reports
+                self.assertIn("ZeroDivisionError", report.body)
+
+    def test_exit_handler_that_ends_the_process(self) -> None:
+        program = (
+            "import atexit, os, sys\natexit.register(os._exit, 1)\n"
+            "sys.excepthook = lambda *a: None\n1/0"
+        )
+        self.check_reports(program, "exception")
+
+    def test_another_thread_lives_on(self) -> None:
+        program = """
+            import os, signal, sys, threading, time
+            sys.excepthook = lambda *a: None
+            main = threading.main_thread()
+            def end():
+                while main.is_alive(): time.sleep(0.01)
+                os.kill(os.getpid(), signal.SIGTERM)
+            threading.Thread(target=end).start()
+            1/0
+            """
+        result = self.run_both(program)
+        self.assertEqual(result.status, -signal.SIGTERM)
+        self.assertEqual([r.kind for r in result.reports], ["exception"], str(result))
+
+    def test_syntax_error_in_a_command(self) -> None:
+        self.write("sitecustomize.py", "import sys\nsys.excepthook = lambda *a: print('mine')")
+        from tests.driver import INSTALLED, SITECUSTOMIZE
+
+        ours = [] if INSTALLED else [str(SITECUSTOMIZE)]
+        env = {"PYTHONPATH": os.pathsep.join([*ours, str(self.folder)])}
+        script = self.write("broken.py", "def f(:\n")
+        self.check_reports("def f(:", "exception", env=env)
+        self.check_reports(["broken.py"], "exception", env=env, cwd=self.folder)
+        self.check_reports([script], "exception", env=env)
+
+    def test_program_is_a_path(self) -> None:
+        self.write("app.py", "import sys\nsys.excepthook = lambda *a: None\n1/0")
+        (report,) = self.check_reports(["app.py"], "exception", cwd=self.folder)
+        self.assertEqual(report.fields["program"], str(self.folder / "app.py"))
+
+    def test_exception_of_c_code_that_goes_on(self) -> None:
+        program = (
+            "import ctypes, sys\n"
+            "try: 1/0\n"
+            "except ZeroDivisionError as error:\n"
+            "    ctypes.pythonapi.PyErr_SetObject.argtypes = [ctypes.py_object] * 2\n"
+            "    sys.last_type, sys.last_value = type(error), error\n"
+            "    sys.last_traceback = error.__traceback__\n"
+            "    sys.excepthook(type(error), error, error.__traceback__)\n"
+            "print('go on')"
+        )
+        self.check_silent(program)
+
+
+class NotCrashes(ProgramTest):
+    @unittest.skipIf(sys.version_info < (3, 11), "needs BaseExceptionGroup")
+    def test_group_of_exits(self) -> None:
+        for inner in (
+            "KeyboardInterrupt()",
+            "SystemExit(3)",
+            "BaseExceptionGroup('b', [SystemExit()])",
+        ):
+            program = "raise BaseExceptionGroup('a', [KeyboardInterrupt(), %s])" % inner
+            with self.subTest(inner):
+                self.check_silent(program)
+                thread = "import threading\ndef f(): %s\nt = threading.Thread(target=f)" % program
+                self.check_silent(thread + "\nt.start()\nt.join()")
+        self.check_reports(
+            "raise BaseExceptionGroup('a', [SystemExit(), ValueError()])", "exception"
+        )
+
+
+class Workers(ProgramTest):
+    SOURCE = """
+        import logging, multiprocessing, multiprocessing.process as process, traceback
+        before = process.BaseProcess._bootstrap
+        def wrapped(self, *args, **kwargs): return before(self, *args, **kwargs)
+        if %r: process.BaseProcess._bootstrap = wrapped
+        def work():
+            traceback.print_stack()
+            logging.warning('slow', stack_info=True)
+            try: raise KeyError('handled')
+            except KeyError: print(multiprocessing.current_process().name, flush=True)
+            raise ValueError('worker')
+        if __name__ == '__main__':
+            p = multiprocessing.get_context(%r).Process(target=work)
+            p.start()
+            p.join()
+        """
+
+    def test_stack_is_the_same_and_wrapped_bootstrap_is_no_matter(self) -> None:
+        for method in ("fork", "spawn", "forkserver"):
+            for is_wrapped in (False, True):
+                with self.subTest(method, wrapped=is_wrapped):
+                    script = self.write("app.py", self.SOURCE % (is_wrapped, method))
+                    # The command lines of spawned processes, which stderr shows, name descriptors.
+                    run = self.run_both if method == "fork" else self.run_with
+                    result = run([script])
+                    self.assertNotIn(b"crashenv", result.stderr)
+                    self.assertEqual([r.kind for r in result.reports], ["process"], str(result))
+                    name = result.stdout.decode().strip()
+                    self.assertEqual(result.reports[0].fields["process"], name)
+
+    def test_worker_that_cannot_be_started(self) -> None:
+        source = """
+            import multiprocessing, resource
+            if __name__ == '__main__':
+                context = multiprocessing.get_context('spawn')
+                resource.setrlimit(resource.RLIMIT_NOFILE, (9, 9))
+                context.Process(target=print).start()
+            """
+        result = self.run_both([self.write("app.py", source)])
+        self.assertNotIn(b"crashenv", result.stderr)
+
+
+@unittest.skipIf(PYPY, "PyPy's faulthandler is another one")
+class Descriptors(ProgramTest):
+    def test_dump_after_closing_all_and_opening_a_thousand(self) -> None:
+        program = """
+            import os, resource, sys
+            soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+            os.closerange(3, 20000)
+            files = [open(os.path.join(sys.argv[1], str(n)), 'w+b') for n in range(1010)]
+            if not os.fork(): os.kill(os.getpid(), 11)
+            os.wait()
+            print([f.name for f in files if os.fstat(f.fileno()).st_size])
+            """
+        result = self.run_both(["-c", program.replace("            ", ""), str(self.folder)])
+        self.assertEqual(result.stdout, b"[]\n", str(result))
+
+    def test_small_recursion_limits(self) -> None:
+        for limit in (15, 20, 30, 45):
+            with self.subTest(limit):
+                program = "import sys\nsys.setrecursionlimit(%d)\nraise ValueError('boom')" % limit
+                (report,) = self.run_both(program).reports
+                self.assertIn("boom", report.body)
+
+
+if __name__ == "__main__":
+    unittest.main()
