@@ -11,6 +11,7 @@ import socket
 import subprocess
 import time
 import unittest
+from pathlib import Path
 
 from tests.driver import (
     DEADLINE,
@@ -164,6 +165,11 @@ class DeadFileServer(ProgramTest):
         self.server.wait()
         subprocess.run(["umount", "--lazy", str(self.mounted)], check=False)
 
+    def is_stopped(self) -> bool:
+        tasks = Path("/proc/%d/task" % self.server.pid).iterdir()
+        states = [(task / "stat").read_text().rpartition(") ")[2][0] for task in tasks]
+        return set(states) == {"T"}
+
     def check_ends(self, crash: str) -> None:
         program = "import sys\nprint('x', flush=True); sys.stdin.readline()\n" + crash
         without = run(program, input=b"\n")
@@ -172,6 +178,8 @@ class DeadFileServer(ProgramTest):
             assert process.stdout is not None
             stdout = process.stdout.readline()
             os.kill(self.server.pid, signal.SIGSTOP)
+            # One of its threads could still take a request: then nothing ends the wait.
+            wait_until(self.is_stopped, "the server to be stopped")
             before = time.monotonic()
             more, stderr = process.communicate(b"\n", timeout=DEADLINE)
             self.assertLess(time.monotonic() - before, 20)
