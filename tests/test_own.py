@@ -7,7 +7,7 @@ import signal
 import sys
 import unittest
 
-from tests.driver import PYPY, ProgramTest
+from tests.driver import PYPY, ProgramTest, environment, importable, run
 
 THREAD = """
 def crash():
@@ -109,7 +109,7 @@ class Threads(ProgramTest):
             "import threading, traceback\nthreading.excepthook = lambda a: traceback.print_stack()"
         )
         result = self.run_both(hook + THREAD + "crash()")
-        self.assertNotIn(b"crashenv", result.stderr)
+        self.assertNotIn(b"crashenv/_", result.stderr)
         self.assertEqual([r.kind for r in result.reports], ["thread"])
 
 
@@ -220,7 +220,7 @@ class Workers(ProgramTest):
                     # The command lines of spawned processes, which stderr shows, name descriptors.
                     run = self.run_both if method == "fork" else self.run_with
                     result = run([script])
-                    self.assertNotIn(b"crashenv", result.stderr)
+                    self.assertNotIn(b"crashenv/_", result.stderr)
                     self.assertEqual([r.kind for r in result.reports], ["process"], str(result))
                     name = result.stdout.decode().strip()
                     self.assertEqual(result.reports[0].fields["process"], name)
@@ -234,7 +234,50 @@ class Workers(ProgramTest):
                 context.Process(target=print).start()
             """
         result = self.run_both([self.write("app.py", source)])
-        self.assertNotIn(b"crashenv", result.stderr)
+        self.assertNotIn(b"crashenv/_", result.stderr)
+
+
+WORKERS = """
+    import multiprocessing, os, sys
+    def work(): raise ValueError('worker')
+    if __name__ == '__main__':
+        for method in sys.argv[1:]:
+            p = multiprocessing.get_context(method).Process(target=work)
+            p.start()
+            p.join()
+    """
+
+
+class Starts(ProgramTest):
+    """What the start finds is not what it expects."""
+
+    def test_removed_current_folder(self) -> None:
+        script = 'mkdir gone && cd gone && rmdir "$PWD" && exec "$@"'
+        launcher = ("/bin/sh", "-c", script, "sh")
+        program = "import os; os.getcwd()"
+        result = self.run_both(program, launcher=launcher, cwd=str(self.folder))
+        (report,) = result.reports
+        self.assertIn("FileNotFoundError", report.body)
+
+    def test_multiprocessing_was_imported_before(self) -> None:
+        start = (
+            "import multiprocessing.process, multiprocessing.util, crashenv\ncrashenv._start()\n"
+        )
+        self.write("early/sitecustomize.py", start)
+        path = os.pathsep.join([str(self.folder / "early"), *filter(None, [importable()])])
+        script = self.write("app.py", WORKERS)
+        result = self.run_with([script, "fork", "spawn"], env={"PYTHONPATH": path})
+        self.assertEqual([r.kind for r in result.reports], ["process"] * 2, str(result))
+
+    def test_multiprocessing_was_imported_before_set_crash_output(self) -> None:
+        path = self.folder / "crashes"
+        call = "open(%r, 'wb') as f: crashenv.set_crash_output(f)\n        for" % str(path)
+        program = WORKERS.replace("sys\n", "sys, crashenv\n").replace("for", "with " + call)
+        result = run(
+            [self.write("app.py", program), "fork"], env=environment(PYTHONPATH=importable())
+        )
+        self.assertEqual(result.status, 0, str(result))
+        self.assertEqual(path.read_bytes().count(b"kind=process"), 1, path.read_bytes())
 
 
 @unittest.skipIf(PYPY, "PyPy's faulthandler is another one")

@@ -109,11 +109,15 @@ def _start(is_implicit: bool = True) -> None:
             os.dup2(fd, high, False)
         if fd != source:
             os.close(fd)
+        try:
+            directory = os.getcwd()
+        except OSError:  # it was removed
+            directory = ""
     except (AttributeError, OSError, OverflowError, ValueError):
         simple = False
     if simple:
         output = _Namespace(
-            fd=high, source=source, identity=identity, dumps=high, directory=os.getcwd(),
+            fd=high, source=source, identity=identity, dumps=high, directory=directory,
             timeout=5.0, limit=1 << 20, threads="report", traceback="single", signal=0, tags=(),
             wait=None, deliver=None, reopen=None, forked=None, at_exit=None, is_plain=True,
         )  # fmt: skip
@@ -188,24 +192,33 @@ def _use(state: "Any", output: "Any", is_main: bool = True) -> None:
             state.sentinel = ref(sentinel, stub("before_hook", None))
         # threading calls it, as its last step, when it is loaded, again and elsewhere too.
         name = "_get_main_thread_ident" if sys.version_info >= (3, 13) else "_set_sentinel"
+        if hasattr(_thread, name):
+            setattr(_thread, name, stub(name, getattr(_thread, name)))
         if "threading" in sys.modules:
             _patch_threading(state, sys.modules["threading"])
-        setattr(_thread, name, stub(name, getattr(_thread, name)))
         # multiprocessing's modules are seen to arrive at no cost for other imports: what an
         # entry of sys.meta_path costs each import pays, but a folder's finder is its own.
-        folder = str(os.__file__)[:-5] + "multiprocessing"
+        folder = getattr(os, "__file__", "os.py")[:-5] + "multiprocessing"
         finder = _Namespace(find_spec=stub("find_spec", folder))
-        sys.path_importer_cache.setdefault(folder, finder)
+        if sys.path_importer_cache.setdefault(folder, finder) is not finder:
+            from crashenv._seldom import workers
+
+            workers.patch(state)
+            workers.watch(state, sys.path_importer_cache[folder])
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=stub("forked", None))
         state.faults = {}
         if is_main:  # elsewhere faulthandler would point at an interpreter that goes away
-            import faulthandler
-
-            own = vars(faulthandler)
-            state.faults = faults = {"asked": own["is_enabled"](), "ours": (), "theirs": ()}
+            try:
+                import faulthandler
+            except ImportError:  # some builds have none
+                own: dict[str, Any] = {}
+            else:
+                own = vars(faulthandler)
+                state.faults = faults = {"asked": own["is_enabled"](), "ours": (), "theirs": ()}
             for name in ("enable", "disable", "is_enabled", "register", "unregister"):
-                faults[name], own[name] = own[name], stub(name, None)
+                if name in own:
+                    faults[name], own[name] = own[name], stub(name, None)
     state.output, faults = output, state.faults
     if faults and output is not None and output.dumps >= 0:
         _signal = sys.modules["_signal"]
