@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import importlib.machinery
+import importlib.util
 import os
+import re
+import shutil
 import signal
 import sys
 import unittest
 
-from tests.driver import PYPY, ProgramTest, environment, importable, run
+from tests.driver import PYPY, ROOT, ProgramTest, environment, importable, run
 
 THREAD = """
 def crash():
@@ -104,6 +108,21 @@ class Threads(ProgramTest):
         self.check_thread("import sys, threading\ndel sys.modules['threading']")
         self.check_thread("import importlib, threading\nimportlib.reload(threading)")
 
+    def test_threading_loaded_beside_itself(self) -> None:
+        """As eventlet does it: a copy under another name, with a ``_thread`` of its own."""
+        self.check_thread(
+            "import _thread, importlib.util, sys, threading, types\n"
+            "other = types.ModuleType('_thread')\n"
+            "other.__dict__.update(vars(_thread))\n"
+            "for name in {'_set_sentinel', '_get_main_thread_ident'} & other.__dict__.keys():\n"
+            "    vars(other)[name] = lambda f=vars(other)[name]: f()\n"
+            "sys.modules['_thread'] = other\n"
+            "spec = importlib.util.find_spec('threading')\n"
+            "spec = importlib.util.spec_from_file_location('green', spec.origin)\n"
+            "sys.modules['threading'] = importlib.util.module_from_spec(spec)\n"
+            "spec.loader.exec_module(sys.modules['threading'])\n"
+        )
+
     def test_stack_of_a_replaced_hook_shows_nothing_of_ours(self) -> None:
         hook = (
             "import threading, traceback\nthreading.excepthook = lambda a: traceback.print_stack()"
@@ -194,6 +213,17 @@ class NotCrashes(ProgramTest):
         )
 
 
+WORKERS = """
+    import multiprocessing, os, sys
+    def work(): raise ValueError('worker')
+    if __name__ == '__main__':
+        for method in sys.argv[1:]:
+            p = multiprocessing.get_context(method).Process(target=work)
+            p.start()
+            p.join()
+    """
+
+
 class Workers(ProgramTest):
     SOURCE = """
         import logging, multiprocessing, multiprocessing.process as process, traceback
@@ -225,6 +255,24 @@ class Workers(ProgramTest):
                     name = result.stdout.decode().strip()
                     self.assertEqual(result.reports[0].fields["process"], name)
 
+    def test_copy_of_multiprocessing(self) -> None:
+        """``multiprocess`` is one, installed beside this package."""
+        for name in ("crashenv", "multiprocessing"):
+            package = importlib.util.find_spec(name) or importlib.machinery.PathFinder.find_spec(
+                name, [str(ROOT / "src")]
+            )
+            assert package is not None and package.origin is not None
+            new = "multiprocess" if name == "multiprocessing" else name
+            shutil.copytree(os.path.dirname(package.origin), self.folder / new)
+        for path in (self.folder / "multiprocess").glob("*.py"):
+            path.write_text(re.sub(r"(?<!_)multiprocessing\b", "multiprocess", path.read_text()))
+        self.write("sitecustomize.py", "import crashenv\ncrashenv._start()\n")
+        program = WORKERS.replace("multiprocessing", "multiprocess")
+        script = self.write("app.py", program)
+        env = {"PYTHONPATH": str(self.folder)}
+        result = self.run_with([script, "fork", "spawn"], env=env)
+        self.assertEqual([r.kind for r in result.reports], ["process"] * 2, str(result))
+
     def test_worker_that_cannot_be_started(self) -> None:
         source = """
             import multiprocessing, resource
@@ -235,17 +283,6 @@ class Workers(ProgramTest):
             """
         result = self.run_both([self.write("app.py", source)])
         self.assertNotIn(b"crashenv/_", result.stderr)
-
-
-WORKERS = """
-    import multiprocessing, os, sys
-    def work(): raise ValueError('worker')
-    if __name__ == '__main__':
-        for method in sys.argv[1:]:
-            p = multiprocessing.get_context(method).Process(target=work)
-            p.start()
-            p.join()
-    """
 
 
 class Starts(ProgramTest):

@@ -190,23 +190,30 @@ def _use(state: "Any", output: "Any", is_main: bool = True) -> None:
             sentinel: set[int] = set()
             sys.last_traceback = sentinel  # type: ignore[assignment]
             state.sentinel = ref(sentinel, stub("before_hook", None))
-        # threading calls it, as its last step, when it is loaded, again and elsewhere too.
-        name = "_get_main_thread_ident" if sys.version_info >= (3, 13) else "_set_sentinel"
-        if hasattr(_thread, name):
-            setattr(_thread, name, stub(name, getattr(_thread, name)))
-        if "threading" in sys.modules:
-            _patch_threading(state, sys.modules["threading"])
         # multiprocessing's modules are seen to arrive at no cost for other imports: what an
         # entry of sys.meta_path costs each import pays, but a folder's finder is its own.
+        # Its copies are where this package was installed.
+        state.finder = finder = _Namespace(find_spec=stub("find_spec", None))
+        cache, site = sys.path_importer_cache, _FILE[:-20]
+        cache.setdefault(site + "multiprocess", finder)
+        cache.setdefault(site + "billiard", finder)
         folder = getattr(os, "__file__", "os.py")[:-5] + "multiprocessing"
-        finder = _Namespace(find_spec=stub("find_spec", folder))
-        if sys.path_importer_cache.setdefault(folder, finder) is not finder:
+        if cache.setdefault(folder, finder) is not finder:
             from crashenv._seldom import workers
 
             workers.patch(state)
-            workers.watch(state, sys.path_importer_cache[folder])
-        if hasattr(os, "register_at_fork"):
+            workers.watch(state, cache[folder])
+        # threading calls it, as its last step, when it is loaded, again and elsewhere too.
+        module, name = os, "register_at_fork"
+        if hasattr(os, name):
             os.register_at_fork(after_in_child=stub("forked", None))
+        else:
+            module, name = _thread, "_set_sentinel"
+            if sys.version_info >= (3, 13):
+                name = "_get_main_thread_ident"
+        setattr(module, name, stub(name, getattr(module, name)))
+        if "threading" in sys.modules:
+            _patch_threading(state, vars(sys.modules["threading"]))
         state.faults = {}
         if is_main:  # elsewhere faulthandler would point at an interpreter that goes away
             try:
@@ -282,13 +289,15 @@ def _stub(entry: str, original: "Any") -> "Any":
                         return None
                 except OSError:
                     pass
-        elif entry[0] == "_":  # of _thread, see below
-            module = sys.modules.get("threading")
-            if module is not None and module.__dict__.get(entry) is call:
-                module.__dict__[entry] = _original
-                _patch_threading(state, module)
+        elif entry == "register_at_fork" or entry[0] == "_":  # see below
+            names = getattr(kwargs.get("after_in_child"), "__globals__", None)
+            if names is None:
+                names = getattr(sys.modules.get("threading"), "__dict__", {})
+            if names.get(entry) is call:  # a copy, which each thread would call
+                names[entry] = _original
+            _patch_threading(state, names)
         elif entry == "find_spec":
-            return _find_spec(state, _original, *args)
+            return _find_spec(state, *args)
         else:  # the program calls faulthandler
             try:
                 from crashenv._seldom.faults import call as function
@@ -302,34 +311,44 @@ def _stub(entry: str, original: "Any") -> "Any":
             _report_least(state, entry, value)
         if entry == "invoke":
             return args[0].__dict__["_invoke_excepthook"]
-        return None if _original is None else _original(*args)
+        return None if _original is None else _original(*args, **kwargs)
 
     return call
 
 
-def _find_spec(state: "Any", folder: str, name: str, target: "Any" = None) -> "Any":
-    """The first search in multiprocessing's folder: from now on its own finder searches."""
-    for hook in sys.path_hooks:
-        try:
-            finder = hook(folder)
-        except ImportError:
-            continue
-        sys.path_importer_cache[folder] = finder
-        try:
-            from crashenv._seldom import workers
+def _find_spec(state: "Any", name: str, target: "Any" = None) -> "Any":
+    """The first search in a package's folder: from now on its own finder searches."""
+    for folder in sys.modules[name.rpartition(".")[0]].__path__:
+        if sys.path_importer_cache.get(folder) is state.finder:
+            for hook in sys.path_hooks:
+                try:
+                    finder = hook(folder)
+                except ImportError:
+                    continue
+                sys.path_importer_cache[folder] = finder
+                try:
+                    from crashenv._seldom import workers
 
-            workers.watch(state, finder)
-        except Exception:  # a damaged installation
-            pass
-        return finder.find_spec(name, target)
+                    workers.watch(state, finder)
+                except Exception:  # a damaged installation
+                    pass
+                return finder.find_spec(name, target)
     return None
 
 
-def _patch_threading(state: "Any", module: "Any") -> None:
-    """``Thread._invoke_excepthook`` becomes a property, see ``_crash_rare.invoke``."""
-    # From 3.10 on; before, only what is there when we come can be the genuine one.
-    state.genuine += (getattr(module, "__excepthook__", module.excepthook),)
-    module.Thread._invoke_excepthook = property(_stub("invoke", None), _stub("store", None))
+def _patch_threading(state: "Any", names: "dict[str, Any]") -> None:
+    """``Thread._invoke_excepthook`` becomes a property, see ``_crash_rare.invoke``.
+
+    ``names`` are threading's, or those of another module, or of one half loaded.
+    """
+    thread: Any = names.get("Thread")
+    if "_after_fork" not in names or not hasattr(thread, "_bootstrap_inner"):
+        return
+    if not isinstance(vars(thread).get("_invoke_excepthook"), property):
+        # From 3.10 on; before, only what is there when we come can be the genuine one.
+        state.genuine += (names.get("__excepthook__", names["excepthook"]),)
+        replaced = property(_stub("invoke", None), _stub("store", None))
+        thread._invoke_excepthook = replaced
 
 
 def _names(state: "Any", entry: str) -> "Any":

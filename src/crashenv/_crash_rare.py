@@ -320,7 +320,10 @@ def worker(module: "Any", process: "Any", name: "Any") -> None:
         frame = state.exc_info()[2].tb_frame
         if frame.f_code.co_name != "_bootstrap" or frame.f_globals is not vars(module):
             return
-        if module._current_process is process and not is_exit(value):
+        # billiard asks for the name twice.
+        is_new = id(value) != state.reported and not is_exit(value)
+        if module._current_process is process and is_new:
+            state.reported = id(value)
             report("process", value, None, "Process %s:\n" % name, process=str(name))
     except BaseException:
         pass

@@ -38,9 +38,14 @@ def patch(state: "Any") -> None:
         process = sys.modules.get(package + ".process")
         if hasattr(process, "BaseProcess"):
             _patch_process(process, state)
+        for name in (".util", ".compat"):  # the second in billiard
+            module = sys.modules.get(package + name)
+            if hasattr(module, "spawnv_passfds") and "sorted" not in vars(module):
+                _pass_output(module, state)
         util = sys.modules.get(package + ".util")
-        if hasattr(util, "spawnv_passfds") and "sorted" not in vars(util):
-            _patch_util(util, state)
+        at_exit = getattr(state.output, "at_exit", None)
+        if at_exit is not None and hasattr(util, "register_after_fork"):
+            _run_at_exit(util, state)
 
 
 def _patch_process(module: "Any", state: "Any") -> None:
@@ -66,7 +71,7 @@ def _patch_process(module: "Any", state: "Any") -> None:
     module.BaseProcess.name = property(get_name, name.fset, name.fdel, name.__doc__)
 
 
-def _patch_util(module: "Any", state: "Any") -> None:
+def _pass_output(module: "Any", state: "Any") -> None:
     """Pass the crash output to spawned workers and to the forkserver.
 
     ``spawnv_passfds`` closes all but what it passes: ``tuple(sorted(map(int, passfds)))``
@@ -75,32 +80,32 @@ def _patch_util(module: "Any", state: "Any") -> None:
     from seeing the end of the file.
     """
 
-    def with_ours(passed: "Any") -> "list[Any]":
-        result = sorted(passed)
+    def with_ours(values: "Any", **options: "Any") -> "list[Any]":
+        result = sorted(values, **options)
         try:
             source = state.output.source
             status = os.fstat(source)
             if (status.st_dev, status.st_ino) != state.output.identity or source in result:
                 return result
-            if not _is_for_tracker():
+            frame: Any = sys._getframe(1)
+            caller = str(frame.f_back.f_globals.get("__name__"))
+            if frame.f_code.co_name == "spawnv_passfds" and not caller.endswith("_tracker"):
                 return sorted([*result, source])
-        except (AttributeError, OSError, TypeError):  # no output, or none that is passed
+        except Exception:  # no output, or none that is passed, or an audit hook that raises
             pass
         return result
 
     vars(module)["sorted"] = with_ours
-    if state.output is not None and state.output.at_exit is not None:
-        # A forked worker leaves by os._exit(); what runs then are multiprocessing's finalizers.
-        def in_worker(anchor: "Any") -> None:
-            module.Finalize(None, state.output.at_exit, exitpriority=-1000)
-
-        module.register_after_fork(in_worker, in_worker)
-        state.anchors = (*getattr(state, "anchors", ()), in_worker)
 
 
-def _is_for_tracker() -> bool:
-    try:
-        caller = sys._getframe(3)  # of spawnv_passfds
-    except Exception:  # an audit hook that raises
-        return False
-    return str(caller.f_globals.get("__name__")).endswith(".resource_tracker")
+def _run_at_exit(util: "Any", state: "Any") -> None:
+    """A forked worker leaves by os._exit(); what runs then are multiprocessing's finalizers."""
+    anchors: dict[str, Any] = state.__dict__.setdefault("anchors", {})
+    if util.__name__ in anchors:
+        return
+
+    def in_worker(anchor: "Any") -> None:
+        util.Finalize(None, state.output.at_exit, exitpriority=-1000)
+
+    util.register_after_fork(in_worker, in_worker)
+    anchors[util.__name__] = in_worker
