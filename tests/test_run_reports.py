@@ -8,6 +8,7 @@ import os
 import platform
 import re
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -114,6 +115,33 @@ class ReportTest(MonitorTest):
         records = self.records()
         self.assertEqual([record["kind"] for record in records], ["process"] * 3)
         self.assertEqual(len({record["id"] for record in records}), 3)
+
+    def test_descendants_that_inherit_nothing_report(self) -> None:
+        program = """
+            import subprocess, sys
+            child = "import subprocess, sys; subprocess.run([sys.executable, '-c', '1/0']); 2/0"
+            subprocess.run([sys.executable, '-c', child])
+            subprocess.run([sys.executable, '-c', 'import os; os.abort()'])
+            """
+        for options in (("--quiet",), ("--quiet", "--variable", "CRASHENV")):
+            with self.subTest(options):
+                shutil.rmtree(self.store, ignore_errors=True)
+                self.run_monitored(program, *options)
+                summaries = sorted(record["summary"] for record in self.records())
+                self.assertEqual(len(summaries), 3, summaries)
+                self.assertEqual(summaries[0][:7], "SIGABRT")
+                self.assertEqual(summaries[1:], ["ZeroDivisionError: division by zero"] * 2)
+
+    def test_variable(self) -> None:
+        program = "import os; print(os.environ.get('PYDEBUG'), 'CRASHENV' in os.environ); 1/0"
+        env = {**self.env, "PYDEBUG": "1"}
+        result = self.run_monitored(program, "--quiet", "--variable", "CRASHENV", env=env)
+        self.assertEqual(result.stdout, b"1 True\n")
+        result = self.run_monitored(program, "--quiet", env={**self.env, "CRASHENV": "1"})
+        self.assertEqual(result.stdout, b"None True\n")
+        self.assertEqual(len(self.records()), 2)
+        result = self.run_monitored(program, "--variable", "X")
+        self.assertEqual(result.status, 125)
 
     def test_not_crashes_leave_nothing(self) -> None:
         for program in (

@@ -86,7 +86,9 @@ def _start(is_implicit: bool = True) -> None:
         simple = text.startswith("crashfd=") and number == str(fd) and os.name == "posix"
         if os.getuid() != os.geteuid() or os.getgid() != os.getegid():
             simple = False
-        if known != item and (known or not os.get_inheritable(fd)):
+        if not known:
+            known, simple = item, simple and os.get_inheritable(fd)
+        elif known != item and (not known.startswith(item + ":/") or "," in known):
             simple = False
         if simple:
             os.write(fd, b"")  # EBADF if it is not open for writing (write(2))
@@ -122,7 +124,7 @@ def _start(is_implicit: bool = True) -> None:
             wait=None, deliver=None, reopen=None, forked=None, at_exit=None, is_plain=True,
         )  # fmt: skip
         _use(_state, output)
-        environ[variable] = "crashfd=%s:%s" % (number, item)
+        environ[variable] = "crashfd=%s:%s" % (number, known)
     elif "crash" in text:
         from crashenv._seldom import activation
 

@@ -4,7 +4,7 @@ import fcntl
 import os
 
 import crashenv
-from crashenv._seldom.settings import VARIABLE, replaced
+from crashenv._seldom.settings import replaced, variable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,14 +38,27 @@ def open_pair() -> "tuple[int, int]":
     return ours, passed
 
 
-def environment(passed: int, base: "Mapping[str, str] | None" = None) -> "dict[str, str]":
-    """Ours, or ``base``, with the crash output and the folder that activates it."""
+def environment(
+    passed: int, base: "Mapping[str, str] | None" = None, path: str = "", name: str = ""
+) -> "dict[str, str]":
+    """Ours, or ``base``, with the crash output and the folder that activates it.
+
+    Who did not inherit ``passed`` opens ``path`` anew. The variable is ``name``, or the one
+    that is set.
+    """
     environment = dict(os.environ if base is None else base)
     status = os.fstat(passed)
     item = "crashfd=%d:%d:%d" % (passed, status.st_dev, status.st_ino)
+    if path:
+        item += ":" + path
+    name = name or variable(environment)
     # An earlier output would cost a warning; what else is set holds.
-    before = replaced(environment.get(VARIABLE, ""), ("crashfd", "crashfile"), item)
-    environment[VARIABLE] = before.lstrip(",")
+    before = replaced(
+        environment.get(name, environment.get(variable(environment), "")),
+        ("crashfd", "crashfile"),
+        item,
+    )
+    environment[name] = before.lstrip(",")
     paths = [folder(), environment.get("PYTHONPATH", "")]
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     return environment

@@ -5,6 +5,7 @@ import sys
 
 import crashenv
 from crashenv._cli.options import Command, Option, UsageError
+from crashenv._seldom.settings import SECOND_NAME, VARIABLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ def _options(values: "Values") -> "Options":
     options.most_bytes = values["max_size"]
     options.capture_stderr = bool(values["capture_stderr"])
     options.quiet = bool(values["quiet"])
+    options.variable = values["variable"] or ""
     if values["on_crash"]:
         options.receivers.append(_on_crash(values["on_crash"]))
     return options
@@ -78,6 +80,12 @@ def _leave_to_the_program() -> None:
         if output.at_exit is not None:
             output.at_exit()
         crashenv.set_crash_output(None)
+
+
+def _variable(value: str) -> str:
+    if value not in (VARIABLE, SECOND_NAME):
+        raise UsageError("--variable is %s or %s" % (VARIABLE, SECOND_NAME))
+    return value
 
 
 def _folder(value: str) -> str:
@@ -143,6 +151,13 @@ COMMAND. As process 1 of a container it reaps orphans.
             "",
             "put the last 64 KiB of COMMAND's standard error into the\n"
             "report of its death; they are printed as always",
+        ),
+        Option(
+            "--variable",
+            "NAME",
+            "tell the program by CRASHENV, where it reads PYDEBUG itself;\n"
+            "PYDEBUG, or the one that is set, unless given",
+            _variable,
         ),
         Option("-q, --quiet", "", "do not print a line for each crash"),
     ),

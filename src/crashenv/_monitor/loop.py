@@ -88,9 +88,12 @@ class Monitor:
     def _start(self) -> None:
         self._pipe, passed = _parent.open_pipe()
         stderr = None if self._tee is None else self._tee.stderr
+        # Opening our end for writing gives a pipe's other end (proc(5)).
+        path = "/proc/%d/fd/%d" % (os.getpid(), self._pipe)
+        environment = _parent.environment(passed, path=path, name=self._options.variable)
         self._began = monotonic()
         self._program = program.start(
-            self._options.command, _parent.environment(passed), self._dispositions, stderr=stderr
+            self._options.command, environment, self._dispositions, stderr=stderr
         )
         self._to_close = [passed] if stderr is None else [passed, stderr]
 

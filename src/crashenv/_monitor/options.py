@@ -25,3 +25,4 @@ class Options:
         self.receivers: list[Callable[[Dispositions], Receiver]] = []
         self.capture_stderr = False
         self.quiet = False
+        self.variable = ""

@@ -7,12 +7,13 @@ imports nothing that a starting interpreter has not loaded already.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal as _signal
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Mapping
 else:
     import _signal
 
 VARIABLE = "PYDEBUG"
 SECOND_NAME = "CRASHENV"  # of the variable; wins where both are set
+
 DEFAULT_TIMEOUT = 5.0
 DEFAULT_LIMIT = 1 << 20
 LEAST_LIMIT = 1 << 10
@@ -23,6 +24,11 @@ _DIGITS = frozenset("0123456789")
 # faulthandler.enable() owns the first five (register() refuses them); nothing
 # can catch the last two (signal(7)).
 _NOT_FOR_DUMPS = frozenset(("SEGV", "BUS", "FPE", "ILL", "ABRT", "KILL", "STOP"))
+
+
+def variable(environment: "Mapping[str, str]") -> str:
+    """The name that is read in ``environment``."""
+    return SECOND_NAME if SECOND_NAME in environment else VARIABLE
 
 
 class Settings:

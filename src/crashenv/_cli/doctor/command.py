@@ -11,7 +11,7 @@ from crashenv._cli.terminal import Style, printable, write
 from crashenv._seldom import activation, crashfile, outputs
 from crashenv._seldom import settings as texts
 from crashenv._seldom.outputs import identity, is_file
-from crashenv._seldom.settings import VARIABLE, Problem
+from crashenv._seldom.settings import Problem, variable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -60,7 +60,8 @@ def _examine(values: "Values") -> int:
     style = Style(sys.stdout)
     _tell("Python %s, %s" % (sys.version.split()[0], sys.executable))
     _tell(installation.version())
-    good = _section(VARIABLE, list(setting(environment())), style)
+    name = variable(os.environ)
+    good = _section(name, list(setting(environment(name))), style)
     good &= _section("Way in", list(_way_in()), style)
     if not values["no_crashes"]:
         good &= _trials(style)
@@ -79,18 +80,18 @@ def _section(title: str, findings: "Sequence[Finding]", style: Style) -> bool:
     return all(state != "bad" for state, _ in findings)
 
 
-# --- PYDEBUG
+# --- the variable
 
 
-def environment() -> str:
-    """PYDEBUG as this process was started with: on activation it is rewritten."""
+def environment(name: str) -> str:
+    """The variable as this process was started with: on activation it is rewritten."""
     try:
         with open("/proc/self/environ", "rb") as file:  # proc(5)
             items = file.read().split(b"\0")
     except OSError:
-        return os.environ.get(VARIABLE, "")
-    name = VARIABLE.encode() + b"="
-    found = [item[len(name) :] for item in items if item.startswith(name)]
+        return os.environ.get(name, "")
+    begin = os.fsencode(name) + b"="
+    found = [item[len(begin) :] for item in items if item.startswith(begin)]
     return os.fsdecode(found[0]) if found else ""
 
 
@@ -190,7 +191,7 @@ def _trials(style: Style) -> bool:
     from crashenv._cli.doctor import trial
 
     write("\n" + style.strong("Crashes") + "\n")
-    layout = "  %-30s  %-10s  %-10s  %s\n"
+    layout = "  %-36s  %-10s  %-10s  %s\n"
     write(layout % ("CRASH", "EXPECTED", "ARRIVED", ""))
     good = True
     for one in trial.trials():

@@ -9,7 +9,7 @@ import time
 
 from crashenv._reading import build
 from crashenv._reading.frames import Splitter
-from crashenv._seldom.settings import VARIABLE
+from crashenv._seldom.settings import variable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,6 +28,41 @@ def fail(): raise ValueError("trial")
 thread = threading.Thread(target=fail)
 thread.start()
 thread.join()
+"""
+_SUBCLASS = """
+import threading
+class Thread(threading.Thread): pass
+threading.Thread = Thread
+"""
+_RELOADED = "import importlib, threading; importlib.reload(threading)\n"
+_MOCKED = "import os, time; os.write = os.fstat = time.monotonic = None\n"
+_FORBIDDEN = """
+import builtins, sys
+sys.meta_path.clear()
+def refuse(name, *rest): raise ImportError(name)
+builtins.__import__ = refuse
+raise ValueError("trial")
+"""
+_AUDIT = """
+import sys
+def hook(event, arguments):
+    if event in ("import", "exec", "open", "marshal.loads", "sys._getframe"):
+        raise RuntimeError(event)
+sys.addaudithook(hook)
+raise ValueError("trial")
+"""
+_HOOK_BESIDE_THREAD = """
+import atexit, os, sys, threading, time
+atexit.register(os._exit, 1)
+sys.excepthook = lambda *error: None
+threading.Thread(target=time.sleep, args=(0.1,)).start()
+raise ValueError("trial")
+"""
+_WRAPPED_WORKER = """
+import multiprocessing.process
+original = multiprocessing.process.BaseProcess._bootstrap
+def wrapper(self, *rest, **options): return original(self, *rest, **options)
+multiprocessing.process.BaseProcess._bootstrap = wrapper
 """
 _RAW_THREAD = """
 import _thread, time
@@ -111,12 +146,19 @@ def trials() -> "Iterator[Trial]":
     yield Trial("exception, python -c", "exception", fail)
     yield Trial("exception, script", "exception", fail, script=True)
     yield Trial("exception, hook replaced", "exception", _HOOK)
+    yield Trial("the same beside a thread", "exception", _HOOK_BESIDE_THREAD)
+    yield Trial("os and time replaced", "exception", _MOCKED + fail)
+    yield Trial("imports forbidden", "exception", _FORBIDDEN)
+    if not _PYPY:
+        yield Trial("audit hook that raises", "exception", _AUDIT)
     yield Trial("missing module", "exception", "import crashenv_has_no_such_module")
     yield Trial("syntax error in the script", "exception", "def trial(:", script=True)
     yield Trial("exception that has no text", "exception", _NO_STR)
     if sys.version_info >= (3, 11):
         yield Trial("exception group", "exception", _GROUP)
     yield Trial("thread", "thread", _THREAD)
+    yield Trial("thread of a replaced class", "thread", _SUBCLASS + _THREAD)
+    yield Trial("thread, threading reloaded", "thread", _RELOADED + _THREAD)
     yield Trial("raw thread", "thread", _RAW_THREAD)
     module = _interpreters()
     if module:
@@ -127,6 +169,8 @@ def trials() -> "Iterator[Trial]":
     for method in _start_methods():
         name = "multiprocessing, " + method
         yield Trial(name, "process", _WORKER % method, script=True)
+        source = _WRAPPED_WORKER + _WORKER % method
+        yield Trial(name + ", wrapped", "process", source, script=True)
     yield from _native()
     if not _PYPY:
         yield Trial("Py_FatalError", _NOTHING, _FATAL_ERROR, remark=_MONITOR)
@@ -189,7 +233,7 @@ def attempt(trial: Trial) -> Outcome:
 
 def _run(command: "Sequence[str]", folder: str, writer: int) -> str:
     """Return what went wrong."""
-    variables = {**os.environ, VARIABLE: "crashfd=%d" % writer}
+    variables = {**os.environ, variable(os.environ): "crashfd=%d" % writer}
     try:
         subprocess.run(
             command,
