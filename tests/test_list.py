@@ -68,7 +68,10 @@ class Store(ListTest):
 
     def test_no_store_and_an_empty_one(self) -> None:
         told = "crashenv list: no crashes in %s" % self.store
-        self.assertEqual(self.check_complaint("list", status=1), told)
+        missing = told + ": there is no such folder yet; 'crashenv run COMMAND' makes it"
+        self.assertEqual(self.check_complaint("list", status=1), missing)
+        given = self.check_complaint("list", "--store", str(self.store), status=1)
+        self.assertEqual(given, told + ": there is no such folder")
         self.store.mkdir(parents=True)
         self.assertEqual(self.check_complaint("list", status=1), told)
 

@@ -17,13 +17,16 @@ else:
     import _signal
 
 # name: (module, what it does, as the help says it)
-_COMMANDS = {
+COMMANDS = {
     "run": ("crashenv._cli.run", "run a program and keep the reports of its crashes"),
     "list": ("crashenv._cli.list", "list the crashes in the store, or in files"),
     "show": ("crashenv._cli.show", "show a crash"),
     "parse": ("crashenv._cli.parse", "print the reports of a file as lines of JSON"),
+    "prune": ("crashenv._cli.prune", "remove old records from the store"),
     "doctor": ("crashenv._cli.doctor.command", "find out why crashes are not reported"),
     "path": ("crashenv._cli.path", "print the folder to put on PYTHONPATH"),
+    "completion": ("crashenv._cli.completion", "print what a shell needs to complete commands"),
+    "man": ("crashenv._cli.manual", "print the manual page"),
 }
 _USAGE = """\
 usage: crashenv COMMAND [ARGUMENT...]
@@ -39,16 +42,27 @@ def main(arguments: "Sequence[str] | None" = None) -> int:
         arguments = sys.argv[1:]
     _die_of_signals()
     name, rest = (arguments[0], arguments[1:]) if arguments else ("", ())
-    if name in _COMMANDS:
+    if name in COMMANDS:
         return _command(name, rest)
     if name in ("-h", "--help", "help"):
         return _tell(_help(), sys.stdout)
     if name in ("-V", "--version"):
         return _tell("crashenv %s\n" % crashenv.__version__, sys.stdout)
     if name:
-        _tell("crashenv: there is no command %r\n" % name, sys.stderr)
+        _tell("crashenv: there is no command %r%s\n" % (name, _suggestion(name)), sys.stderr)
     _tell(_USAGE, sys.stderr)
     return _USAGE_ERROR
+
+
+_MEANT = {"ls": "list", "log": "list", "logs": "list", "cat": "show", "view": "show"}
+_MEANT.update({"exec": "run", "start": "run", "check": "doctor", "rm": "prune", "gc": "prune"})
+
+
+def _suggestion(name: str) -> str:
+    from difflib import get_close_matches
+
+    found = [_MEANT[name]] if name in _MEANT else get_close_matches(name, COMMANDS, 1)
+    return "; is %r meant?" % found[0] if found else ""
 
 
 def _die_of_signals() -> None:
@@ -60,15 +74,15 @@ def _die_of_signals() -> None:
 def _command(name: str, arguments: "Sequence[str]") -> int:
     if name != "run":  # whose program inherits it
         _signal.signal(_signal.SIGPIPE, _signal.SIG_DFL)
-    module = _COMMANDS[name][0]
+    module = COMMANDS[name][0]
     __import__(module)
     status: int = sys.modules[module].main(arguments)
     return status
 
 
 def _help() -> str:
-    width = max(map(len, _COMMANDS))
-    lines = ["  %-*s  %s\n" % (width, name, told) for name, (_, told) in _COMMANDS.items()]
+    width = max(map(len, COMMANDS))
+    lines = ["  %-*s  %s\n" % (width, name, told) for name, (_, told) in COMMANDS.items()]
     return "%s\nEvery crash of a Python program, kept and told.\n\ncommands:\n%s" % (
         _USAGE,
         "".join(lines),

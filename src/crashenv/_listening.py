@@ -6,6 +6,7 @@ from select import POLLIN, poll
 from crashenv import _parent
 from crashenv._reading import build, files
 from crashenv._reading.frames import Splitter
+from crashenv._reading.logs import Log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,26 +57,24 @@ def read(path: "str | os.PathLike[str]", *, follow: bool = False) -> "Iterator[R
 
 
 def _whole(path: str) -> "Iterator[Record]":
-    reader = Reader()
+    log = Log()
     fd = files.open_file(path)
     try:
         for data in files.chunks(fd):
-            yield from reader.feed(data)
-        yield from reader.close()
+            yield from _records(log.feed(data))
+        yield from _records(log.close())
     finally:
         if path != files.STANDARD_INPUT:
             os.close(fd)
 
 
 def _followed(path: str) -> "Iterator[Record]":
-    reader = Reader()
+    log = Log()
     for data in files.Followed(path).chunks():
         if data is None:
-            yield from reader.close()
-        elif data:
-            yield from reader.feed(data)
+            yield from _records(log.close())
         else:
-            yield from reader.flush()
+            yield from _records(log.feed(data) if data else log.flush())
 
 
 class Pipe:

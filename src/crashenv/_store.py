@@ -5,6 +5,7 @@ rename(2), and whoever finds one gone goes on to the next. Only its owner can re
 it, for a traceback may quote secrets.
 """
 
+import errno
 import os
 import stat
 from time import time, time_ns
@@ -52,12 +53,16 @@ def problem(folder: str) -> str:
     except OSError as error:
         return str(error)
     is_full = status.f_blocks and not (status.f_bavail if os.geteuid() else status.f_bfree)
+    try:
+        is_full = is_full and not files(folder)  # the oldest of which would make room
+    except OSError:
+        pass
     return "no space is left in %s" % folder if is_full else ""
 
 
 def files(folder: str) -> "list[str]":
     """The paths of all records, the oldest first. Raises OSError."""
-    paths = [os.path.join(folder, name) for name in sorted(os.listdir(folder)) if _is_record(name)]
+    paths = [os.path.join(folder, name) for name in sorted(os.listdir(folder)) if is_record(name)]
     return [path for path in paths if _status(path) is not None]
 
 
@@ -66,7 +71,7 @@ def identifier(path: str) -> str:
     return os.path.basename(path)[: -len(_SUFFIX)].rpartition("-")[2]
 
 
-def _is_record(name: str) -> bool:
+def is_record(name: str) -> bool:
     """Whether it is a name that a store gives: ``20261122T101112.345678Z-`` and 16 hex digits."""
     time, _, identifier = name[: -len(_SUFFIX)].partition("-")
     shape = "".join("0" if c in _DIGITS else c for c in time)
@@ -97,13 +102,45 @@ class Store:
 
     def add(self, identifier: str, content: bytes) -> str:
         """Write a record, which is JSON, and return its path. Raises OSError."""
-        os.makedirs(self._folder, mode=0o700, exist_ok=True)
+        # The folder is ours alone; those above it are made as any program makes them.
+        os.makedirs(os.path.dirname(self._folder) or ".", exist_ok=True)
+        try:
+            os.mkdir(self._folder, 0o700)
+        except FileExistsError:
+            if not os.path.isdir(self._folder):
+                error = errno.ENOTDIR
+                raise NotADirectoryError(error, os.strerror(error), self._folder) from None
         # Not the record's own time, which a program may write as it likes.
         now = "".join(c for c in timestamp(time_ns()) if c not in "-:")
-        path = os.path.join(self._folder, "%s-%s%s" % (now, identifier, _SUFFIX))
-        self._write(path, content)
-        self._prune(len(content))
+        name = "%s-%s%s" % (now, identifier, _SUFFIX)
+        path = os.path.join(self._folder, name)
+        try:
+            self._write(path, content)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not self._free(len(content)):
+                raise
+            self._write(path, content)
+        self._prune(len(content), name)
         return path
+
+    def prune(self) -> int:
+        """Remove what is too many or too much; return how many were removed. Raises OSError."""
+        before = len(files(self._folder))
+        self._room = self._unasked = -1
+        self._prune(0, "")
+        return before - len(files(self._folder))
+
+    def _free(self, wanted: int) -> bool:
+        """Make room on a full disk: the oldest records go, whatever number may be kept."""
+        freed = 0
+        for path in files(self._folder):
+            status = _status(path)
+            if freed > 2 * wanted:
+                break
+            if status is not None:
+                _remove(path)
+                freed += status.st_blocks * 512 if hasattr(status, "st_blocks") else status.st_size
+        return freed > 0
 
     def replace(self, path: str, content: bytes) -> None:
         """Write another content, unless the record was pruned. Raises OSError."""
@@ -128,8 +165,10 @@ class Store:
             _remove(unfinished)
             raise
 
-    def _prune(self, added: int) -> None:
-        """Remove the oldest that are too many or, but for the newest, too much.
+    def _prune(self, added: int, newest: str) -> None:
+        """Remove the oldest that are too many or, but for ``newest``, too much.
+
+        That has just been written, and may have the oldest name: a clock may go back.
 
         To ask for a thousand sizes takes milliseconds, so that is done only when the
         ``added`` bytes may be too much.
@@ -141,7 +180,8 @@ class Store:
         if not is_due and len(names) <= self._most_records:
             return
         statuses = {}
-        for name in sorted(filter(_is_record, names)):
+        names.sort(key=lambda name: (name == newest, name))
+        for name in filter(is_record, names):
             status = _status(os.path.join(self._folder, name))
             if status is not None:
                 statuses[name] = status

@@ -89,6 +89,13 @@ class Ending(TypedDict):
 
 
 class Record(TypedDict, total=False):
+    """``process`` is a worker's name, ``tags`` are those of ``crashtags``.
+
+    ``kind`` is ``"exception"``, ``"thread"`` or ``"process"`` of a report, ``"death"`` of
+    what a monitor saw, ``"dump"`` of faulthandler's text, ``"traceback"`` of one that
+    stood in a log without a header.
+    """
+
     schema: int
     id: str
     kind: str
@@ -96,6 +103,7 @@ class Record(TypedDict, total=False):
     pid: Optional[int]
     tid: Optional[int]
     thread: Optional[str]
+    process: Optional[str]
     python: Optional[str]
     program: Optional[str]
     damage: Optional[str]
@@ -104,6 +112,7 @@ class Record(TypedDict, total=False):
     summary: str
     where: Optional[str]
     header: dict[str, str]
+    tags: dict[str, str]
     exception: Optional[Exception_]
     threads: list[Thread]
     dump: Optional[Dump]

@@ -1,12 +1,13 @@
 """``crashenv list``: one row a crash, or one a kind of crash."""
 
+import os
 import sys
 
 from crashenv import _store
 from crashenv._cli import times
 from crashenv._cli.options import Command, Option, UsageError
 from crashenv._cli.terminal import Style, printable, width, write
-from crashenv._reading import crashes
+from crashenv._reading import crashes, own
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ def _since(text: str) -> int:
     try:
         return times.parse(text)
     except (ValueError, OverflowError):
-        raise UsageError("--since: %r is no time" % text) from None
+        examples = '2h, 7d, today, yesterday, 10:00, "2026-11-22 10:00"'
+        raise UsageError("--since: %r is no time, as are %s" % (text, examples)) from None
 
 
 def _number(text: str) -> int:
@@ -40,13 +42,21 @@ STORE = Option(
     "DIR",
     "where the records are; $XDG_STATE_HOME/crashenv, or\n~/.local/state/crashenv, unless given",
 )
+TRACEBACKS = Option("--tracebacks", "", "also those in a log that stand there without a report")
+OWN = Option(
+    "--own",
+    "PATTERN",
+    "the program is what matches PATTERN: /srv/*, mypackage, jobs/*.py;\n"
+    "may be given more than once",
+    many=True,
+)
 _COMMAND = Command(
     "list",
     "[OPTION...] [FILE...]",
     """\
 List the crashes in the store, the newest last, or those in each FILE: what crashfd
 or crashfile wrote, a log with reports among other lines, or what "crashenv parse"
-printed.
+printed. A folder is a store, or has such files.
 
 SEEN tells how many of them are this same crash: of the same type of exception, in
 the same functions of the program, whatever the line numbers and the message.
@@ -63,6 +73,8 @@ the same functions of the program, whatever the line numbers and the message.
         ),
         Option("--program", "NAME", "only of programs of this name or path, with * and ?"),
         Option("-n, --newest", "N", "only the newest N", _number),
+        TRACEBACKS,
+        OWN,
         Option("--json", "", "print lines of JSON"),
     ),
     """\
@@ -85,9 +97,12 @@ def main(arguments: "Sequence[str]") -> int:
 
 def _list(values: "Values") -> int:
     problems = crashes.Problems("list")
-    rows = crashes.rows(values.operands, values["store"], problems)
+    own.prefer(values["own"] or ())
+    is_with_tracebacks = bool(values["tracebacks"])
+    rows = crashes.rows(values.operands, values["store"], problems, is_with_tracebacks)
     if values.operands:
         rows = in_order(rows)
+    unknown = [row for row in rows if row["program"] is None] if values["program"] else []
     rows = [row for row in rows if _is_meant(row, values)]
     add_seen(rows)
     if values["group"]:
@@ -102,6 +117,9 @@ def _list(values: "Values") -> int:
     elif rows:
         _print(rows, values["group"])
     problems.tell()
+    if unknown:
+        told = "crashenv list: left out %d that do not name their program, as native dumps\n"
+        sys.stderr.write(told % len(unknown))
     if problems.unreadable:
         return UNREADABLE
     if not rows and not values["json"]:
@@ -110,8 +128,14 @@ def _list(values: "Values") -> int:
 
 
 def nothing_in(values: "Values") -> str:
-    places = values.operands or [values["store"] or _store.default_folder()]
-    return "no crashes in " + ", ".join(places)
+    folder = values["store"] or _store.default_folder()
+    places = [printable(place) for place in values.operands or [folder]]
+    told = "no crashes in " + ", ".join(places)
+    if values.operands or os.path.isdir(folder):
+        return told
+    if values["store"]:
+        return told + ": there is no such folder"
+    return told + ": there is no such folder yet; 'crashenv run COMMAND' makes it"
 
 
 def in_order(rows: "list[Row]") -> "list[Row]":
@@ -133,7 +157,9 @@ def add_seen(rows: "list[Row]") -> None:
 
 def _is_meant(row: "Row", values: "Values") -> bool:
     since, program = values["since"], values["program"]
-    if since is not None and (times.seconds(row["time"]) or 0) < since:
+    # What has no time is left out if it is certainly older.
+    when = times.seconds(row["time"] or row.get("until"))
+    if since is not None and when is not None and when < since:
         return False
     return program is None or _matches(row["program"] or "", program)
 
@@ -158,22 +184,68 @@ def _groups(rows: "list[Row]") -> "list[Row]":
     return list(groups.values())
 
 
+_GAP = "  "
+_LEAST_OF_WHAT = 30  # characters, where that many are needed
+_LEAST = {"PROGRAM": 8, "WHERE": 12}  # of columns that are cut, the last first
+_LEFT_OUT = ("PID", "PROGRAM", "SEEN")  # then the first of these, and the others at the end
+_SHORT_TIME = slice(5, 16)  # in between, without year and seconds
+
+
 def _print(rows: "list[Row]", grouped: bool) -> None:
     """A table whose last column, which is free text, takes what room is left."""
     head = ("TIME", "PID", "ID", "SEEN", "PROGRAM", "WHERE", "WHAT")
     if grouped:
         head = ("FIRST", "LAST", "ID", "SEEN", "PROGRAM", "WHERE", "WHAT")
-    table = [head, *[_cells(row, grouped) for row in rows]]
-    widths = [max(map(len, column)) for column in list(zip(*table))[:-1]]
-    numbers = [name in ("PID", "SEEN") for name in head]
-    columns = ["%%%s%ds" % ("" if number else "-", size) for number, size in zip(numbers, widths)]
-    layout = "  ".join([*columns, "%s"])
-    lines = [layout % cells for cells in table]
+    columns = list(zip(head, *[_cells(row, grouped) for row in rows]))
     most = width()
     if most is not None:
-        lines = [line if len(line) <= most else line[: most - 1] + "…" for line in lines]
+        columns = _narrowed(columns, most)
+    cells = [_aligned(column) for column in columns[:-1]] + [list(columns[-1])]
+    lines = [_GAP.join(row) for row in zip(*cells)]
+    if most is not None:
+        lines = [_cut(line, most) for line in lines]
     lines[0] = Style(sys.stdout).strong(lines[0])
     write("\n".join(lines) + "\n")
+
+
+def _aligned(column: "Sequence[str]") -> "list[str]":
+    size = max(map(len, column))
+    if column[0] in ("PID", "SEEN"):
+        return [cell.rjust(size) for cell in column]
+    return [cell.ljust(size) for cell in column]
+
+
+def _narrowed(columns: "list[tuple[str, ...]]", most: int) -> "list[tuple[str, ...]]":
+    """Leave room for WHAT on a narrow terminal."""
+    wanted = min(_LEAST_OF_WHAT, max(map(len, columns[-1])))
+
+    def missing() -> int:
+        sizes = [max(map(len, column)) + len(_GAP) for column in columns[:-1]]
+        return sum(sizes) + wanted - most
+
+    for name in reversed(list(_LEAST)):
+        index = next(n for n, column in enumerate(columns) if column[0] == name)
+        size = max(map(len, columns[index]))
+        if missing() > 0:
+            size = max(_LEAST[name], size - missing())
+            columns[index] = tuple([_cut(cell, size) for cell in columns[index]])
+    if missing() > 0:
+        columns = [column for column in columns if column[0] != _LEFT_OUT[0]]
+    if missing() > 0:
+        columns = [
+            (column[0], *[cell[_SHORT_TIME] or cell for cell in column[1:]])
+            if column[0] in ("TIME", "FIRST", "LAST")
+            else column
+            for column in columns
+        ]
+    for name in _LEFT_OUT[1:]:
+        if missing() > 0:
+            columns = [column for column in columns if column[0] != name]
+    return columns
+
+
+def _cut(text: str, size: int) -> str:
+    return text if len(text) <= size else text[: max(0, size - 1)] + "…"
 
 
 def _cells(row: "Row", grouped: bool) -> "tuple[str, ...]":
@@ -181,7 +253,7 @@ def _cells(row: "Row", grouped: bool) -> "tuple[str, ...]":
     number = "-" if row["pid"] is None else str(row["pid"])
     return (
         *((times.local(row["first"]), when) if grouped else (when, number)),
-        row["id"][:_SHOWN_OF_ID],
+        printable(row["id"][:_SHOWN_OF_ID]),
         str(row["seen"]),
         printable((row["program"] or "-").rpartition("/")[2] or "-"),
         printable(row["where"] or "-"),

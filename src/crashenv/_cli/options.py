@@ -20,11 +20,25 @@ class UsageError(Exception):
     """The message is for people."""
 
 
+def count(text: str) -> int:
+    """A number from 1 on. Raises UsageError."""
+    if not (text.isascii() and text.isdigit()) or len(text) > 15 or int(text) < 1:
+        raise UsageError("%r is not a number from 1 on" % text)
+    return int(text)
+
+
+def size(text: str) -> int:
+    """Bytes: a number, with K, M or G. Raises UsageError."""
+    shift = {"K": 10, "M": 20, "G": 30}.get(text[-1:].upper(), 0)
+    return count(text[:-1] if shift else text) << shift
+
+
 class Option:
     """``names`` as they stand in the help: ``-q, --quiet``.
 
     Without a ``metavar`` the option takes no value, and its own is True. ``convert``
-    gets the given text, and may raise UsageError.
+    gets the given text, and may raise UsageError. Where there may be ``many``, the value
+    is a list.
     """
 
     def __init__(
@@ -33,11 +47,13 @@ class Option:
         metavar: str,
         help: str,
         convert: "Callable[[str], Any]" = str,
+        many: bool = False,
     ) -> None:
         self.names = names.split(", ")
         self.metavar = metavar
         self.help = help
         self.convert = convert
+        self.many = many
         self.key = self.names[-1].lstrip("-").replace("-", "_")
 
     def row(self) -> str:
@@ -72,10 +88,11 @@ class Command:
         usage_error: int = USAGE_ERROR,
     ) -> None:
         self.name = name
+        self.operands = synopsis
+        self.more = more
         self._synopsis = "usage: crashenv %s %s\n" % (name, synopsis)
-        self._about = about
-        self._options = (*options, _HELP)
-        self._more = more
+        self.about = about
+        self.options = (*options, _HELP)
         self._most = most
         self._usage_error = usage_error
 
@@ -92,8 +109,8 @@ class Command:
             return self._usage_error
 
     def help(self) -> str:
-        rows = "".join(option.row() for option in self._options)
-        return "%s\n%s\noptions:\n%s\n%s" % (self._synopsis, self._about, rows, self._more)
+        rows = "".join(option.row() for option in self.options)
+        return "%s\n%s\noptions:\n%s\n%s" % (self._synopsis, self.about, rows, self.more)
 
     def read(self, arguments: "Iterable[str]") -> "Values":
         """Raises UsageError."""
@@ -111,7 +128,10 @@ class Command:
                     break
                 continue
             option, value = self._option(argument, rest)
-            values.given[option.key] = option.convert(value) if option.metavar else True
+            converted = option.convert(value) if option.metavar else True
+            if option.many:
+                converted = [*values.given.get(option.key, ()), converted]
+            values.given[option.key] = converted
         most = len(values.operands) if self._most is None else self._most
         if len(values.operands) > most and not values.given.get("help"):
             raise UsageError("too many arguments: %r" % values.operands[most])
@@ -135,10 +155,10 @@ class Command:
         return option, value
 
     def _find(self, name: str) -> Option:
-        exact = [option for option in self._options if name in option.names]
+        exact = [option for option in self.options if name in option.names]
         begun = [
             option
-            for option in self._options
+            for option in self.options
             if name.startswith("--") and option.names[-1].startswith(name)
         ]
         found = exact or begun

@@ -3,11 +3,13 @@
 import os
 import sys
 
+from crashenv._cli.list import OWN, TRACEBACKS
 from crashenv._cli.options import Command, Option
-from crashenv._reading import files
+from crashenv._cli.terminal import printable
+from crashenv._reading import files, own
 from crashenv._reading.build import record
 from crashenv._reading.encode import to_json
-from crashenv._reading.frames import Splitter
+from crashenv._reading.logs import Log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,17 +22,20 @@ _UNREADABLE = 2
 
 _COMMAND = Command(
     "parse",
-    "[--follow] [--quiet] [FILE]",
+    "[OPTION...] [FILE]",
     """\
 Print each crash report in FILE, or in standard input, as one line of JSON.
 
 FILE is what crashfd or crashfile wrote, or a log with reports among other lines.
 Reports that are cut or damaged are printed as far as they go; what is no report
-is skipped, and counted on standard error.
+is skipped, and counted on standard error. What a log puts before each line, as
+journald, Docker, Kubernetes and GitHub Actions do, is taken off.
 """,
     (
         Option("-f, --follow", "", "go on as FILE grows, and when it is rotated, as tail -F does"),
         Option("-q, --quiet", "", "do not tell how much was skipped"),
+        TRACEBACKS,
+        OWN,
     ),
     """\
 exit status:
@@ -39,6 +44,7 @@ exit status:
 
 examples:
   crashenv parse crash.log | jq -r '.time + " " + .summary'
+  journalctl -u myapp | crashenv parse --tracebacks | jq -r .summary
   crashenv parse --follow /var/log/app/crash.log | while read -r line; do ...; done
 """,
     most=1,
@@ -51,30 +57,31 @@ def main(arguments: "Sequence[str]") -> int:
 
 def _parse(values: "Values") -> int:
     path = values.operands[0] if values.operands else files.STANDARD_INPUT
-    splitter = Splitter()
+    own.prefer(values["own"] or ())
+    log = Log(bool(values["tracebacks"]))
     try:
-        for frames in _frames(path, splitter, values["follow"]):
+        for frames in _frames(path, log, values["follow"]):
             _print(frames)
     except OSError as error:
-        sys.stderr.write("crashenv parse: %s: %s\n" % (path, error.strerror))
+        sys.stderr.write("crashenv parse: %s: %s\n" % (printable(path), error.strerror))
         return _UNREADABLE
-    if splitter.skipped and not values["quiet"]:
-        told = "%d bytes that are no report" % splitter.skipped
-        sys.stderr.write("crashenv parse: %s: skipped %s\n" % (path, told))
+    if log.skipped and not values["quiet"]:
+        told = "%d bytes that are no report" % log.skipped
+        sys.stderr.write("crashenv parse: %s: skipped %s\n" % (printable(path), told))
     return 0
 
 
-def _frames(path: str, splitter: Splitter, follow: bool) -> "Iterator[list[Frame]]":
+def _frames(path: str, log: Log, follow: bool) -> "Iterator[list[Frame]]":
     if follow:
         for data in files.Followed(path).chunks():
             if data is None:
-                yield splitter.close()
+                yield log.close()
             else:
-                yield splitter.feed(data) if data else splitter.flush()
+                yield log.feed(data) if data else log.flush()
     else:
         for data in files.chunks(files.open_file(path)):
-            yield splitter.feed(data)
-        yield splitter.close()
+            yield log.feed(data)
+        yield log.close()
 
 
 def _print(frames: "list[Frame]") -> None:

@@ -4,7 +4,7 @@ import os
 import sys
 
 import crashenv
-from crashenv._cli.options import Command, Option, UsageError
+from crashenv._cli.options import Command, Option, UsageError, count, size
 from crashenv._seldom.settings import SECOND_NAME, VARIABLE
 
 TYPE_CHECKING = False
@@ -94,17 +94,6 @@ def _folder(value: str) -> str:
     return os.path.abspath(value)
 
 
-def _number(value: str) -> int:
-    if not (value.isascii() and value.isdigit()) or len(value) > 15 or int(value) < 1:
-        raise UsageError("%r is not a number from 1 on" % value)
-    return int(value)
-
-
-def _size(value: str) -> int:
-    shift = {"K": 10, "M": 20, "G": 30}.get(value[-1:].upper(), 0)
-    return _number(value[:-1] if shift else value) << shift
-
-
 def _words(value: str) -> "list[str]":
     import shlex
 
@@ -137,8 +126,8 @@ COMMAND. As process 1 of a container it reaps orphans.
             "~/.local/state/crashenv, unless given",
             _folder,
         ),
-        Option("--max-records", "N", "keep the newest N records (1000)", _number),
-        Option("--max-size", "SIZE", "keep SIZE bytes of them, with K, M or G (64M)", _size),
+        Option("--max-records", "N", "keep the newest N records (1000)", count),
+        Option("--max-size", "SIZE", "keep SIZE bytes of them, with K, M or G (64M)", size),
         Option(
             "--on-crash",
             "PROGRAM",

@@ -4,10 +4,10 @@ import os
 import sys
 
 from crashenv._cli import times
-from crashenv._cli.list import STORE, add_seen, in_order, nothing_in
-from crashenv._cli.options import Command, Option
+from crashenv._cli.list import OWN, STORE, TRACEBACKS, add_seen, in_order, nothing_in
+from crashenv._cli.options import Command, Option, UsageError
 from crashenv._cli.terminal import Style, page, printable, write
-from crashenv._reading import crashes, tracebacks
+from crashenv._reading import crashes, own, tracebacks
 from crashenv._reading.encode import to_json
 
 TYPE_CHECKING = False
@@ -38,6 +38,8 @@ $PAGER, or less.
         Option("--json", "", "print the record as one line of JSON"),
         Option("--raw", "", "print the text of the report alone, unchanged"),
         Option("--no-pager", "", "do not use a pager"),
+        TRACEBACKS,
+        OWN,
     ),
     """\
 exit status:
@@ -59,9 +61,16 @@ def main(arguments: "Sequence[str]") -> int:
 
 
 def _show(values: "Values") -> int:
+    if values["json"] and values["raw"]:
+        raise UsageError("--json and --raw cannot be both")
+    own.prefer(values["own"] or ())
     problems = crashes.Problems("show")
     prefix, files = _split_operands(values.operands)
-    rows = crashes.rows(files, values["store"], problems)
+    if files and not os.path.lexists(files[0]) and "/" not in files[0] and "." not in files[0]:
+        told = "crashenv show: %s: No such file, nor the beginning of an id, whose digits are"
+        sys.stderr.write(told % printable(files[0]) + " 0-9 and a-f: see 'crashenv list'\n")
+        return UNREADABLE
+    rows = crashes.rows(files, values["store"], problems, bool(values["tracebacks"]))
     if files:
         rows = in_order(rows)
     add_seen(rows)
@@ -77,7 +86,7 @@ def _show(values: "Values") -> int:
     elif values["raw"]:
         _write_raw(record["text"])
     else:
-        text = "".join(_lines(record, row, _first_seen(rows, row), Style(sys.stdout)))
+        text = _told(record, row, _first_seen(rows, row))
         write(text) if values["no_pager"] else page(text)
     problems.tell()
     return UNREADABLE if problems.unreadable else 0
@@ -109,7 +118,8 @@ def _why_not(rows: "Sequence[Row]", prefix: str) -> str:
     if not ids:
         return "there is no crash %s" % prefix
     more = ", ..." if len(ids) > _MOST_TOLD else ""
-    return "%s is the beginning of %s%s" % (prefix, ", ".join(ids[:_MOST_TOLD]), more)
+    told = ", ".join([printable(one) for one in ids[:_MOST_TOLD]])
+    return "%s is the beginning of %s%s" % (prefix, told, more)
 
 
 def _first_seen(rows: "Sequence[Row]", row: "Row") -> "Optional[str]":
@@ -132,6 +142,17 @@ def _write_raw(text: str) -> None:
 # --- for people
 
 
+def _told(record: "Any", row: "Row", first_seen: "Optional[str]") -> str:
+    style = Style(sys.stdout)
+    try:
+        return "".join(_lines(record, row, first_seen, style))
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+        # No record of ours: whatever wrote it, its text is there to be read.
+        lines = str(record.get("text")).split("\n")
+        head = "%s\n\n  this record has values of a wrong type; its text is:\n\n"
+        return head % printable(row["summary"]) + "".join(printable(x) + "\n" for x in lines)
+
+
 def _lines(record: "Any", row: "Row", first_seen: "Optional[str]", style: Style) -> "Iterator[str]":
     yield style.error(printable(record["summary"])) + "\n"
     if record["where"]:
@@ -144,10 +165,20 @@ def _lines(record: "Any", row: "Row", first_seen: "Optional[str]", style: Style)
         if value:
             yield "%s %s\n" % (style.weak("%12s:" % name), printable(value))
     yield "\n"
-    yield from _text(record["text"], record, style)
+    yield from _text(_rest_of_death(record), record, style)
     if record.get("stderr"):
         yield "\n" + style.weak("Standard error, its end:") + "\n"
         yield from (printable(line) + "\n" for line in record["stderr"].rstrip("\n").split("\n"))
+
+
+def _rest_of_death(record: "Any") -> str:
+    """The text, but of a death's what stands above it already: what happened, and its numbers."""
+    text: str = record["text"]
+    if record["kind"] != "death" or not record.get("ending"):
+        return text
+    lines = text.split("\n")
+    del lines[: 2 if len(lines) > 1 and lines[1].startswith("Run time ") else 1]
+    return "\n".join(lines)
 
 
 def _source(record: "Any") -> str:
@@ -167,14 +198,16 @@ def _facts(record: "Any", row: "Row", first_seen: "Optional[str]") -> "Iterator[
     yield "Program", record["program"] or ""
     yield "Command", " ".join(record.get("command") or [])
     yield "Process", "" if record["pid"] is None else str(record["pid"])
-    yield "Thread", record["thread"] or ""
+    yield "Worker", record.get("process") or ""
+    yield "Thread", "" if record.get("process") else record["thread"] or ""
+    yield "Tags", ", ".join("%s=%s" % item for item in (record.get("tags") or {}).items())
     yield "Python", record["python"] or ""
     if row["seen"] > 1:
         yield "Seen", "%d times, first %s" % (row["seen"], times.local(first_seen))
     yield "Ending", _ending(record.get("ending") or {})
     yield "Damage", record["damage"] or ""
     yield "Left out", "%d bytes" % record["omitted"] if record["omitted"] else ""
-    yield "ID", record["id"]
+    yield "ID", printable(record["id"])
 
 
 def _ending(ending: "dict[str, Any]") -> str:
@@ -198,13 +231,16 @@ def _ending(ending: "dict[str, Any]") -> str:
 
 def _text(text: str, record: "Any", style: Style) -> "Iterator[str]":
     """The report itself: where the program was is strong, what it raised is red."""
-    title = record["summary"].removesuffix("...")
+    title = record["summary"].removesuffix("...").partition(" sub-exception")[0]
+    frames = (record.get("exception") or {}).get("frames") or []
+    files = {frame["file"] for frame in own.own(frames)}
     is_own = False
     for line in text.removesuffix("\n").split("\n"):
         shown = printable(line)
         stripped = line.lstrip(" |")
         if stripped.startswith('File "'):
-            is_own = tracebacks.is_own(stripped[len('File "') :].partition('"')[0])
+            file = stripped[len('File "') :].partition('"')[0]
+            is_own = file in files or own.is_own(file)
             yield (style.strong(shown) if is_own else style.weak(shown)) + "\n"
         elif line.startswith("    ") and not is_own:
             yield style.weak(shown) + "\n"

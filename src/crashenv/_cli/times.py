@@ -9,7 +9,11 @@ _UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": _DAY, "w": 7 * _DAY}
 
 def seconds(stamp: "str | None") -> "int | None":
     """Since 1970, of a time in RFC 3339 with ``Z``, such as a record has; None of another text."""
-    if stamp is None or stamp[10:11] != "T" or not stamp.endswith("Z"):
+    if stamp is None or stamp[10:11] != "T" or not stamp.endswith("Z") or not stamp.isascii():
+        return None
+    if not (stamp[11:13] + stamp[14:16] + stamp[17:19]).isdigit():
+        return None
+    if stamp[13:14] != ":" or stamp[16:17] != ":":
         return None
     try:
         midnight = _midnights.get(stamp[:10]) or _midnight(stamp[:10])
@@ -37,10 +41,10 @@ def _midnight(date: str) -> int:
 
 def local(stamp: "str | None") -> str:
     """Year to second, in local time; ``-`` of no time."""
-    known = _hours.get(stamp[:13]) if stamp else None
-    if known is not None and stamp is not None:
-        return known + stamp[13:19]
     since = seconds(stamp)
+    known = _hours.get(stamp[:13]) if stamp else None
+    if known is not None and stamp is not None and since is not None:
+        return known + stamp[13:19]
     if since is None or stamp is None:
         return "-"
     try:

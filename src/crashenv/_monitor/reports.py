@@ -182,7 +182,7 @@ def _thread(record: "Record") -> str:
     if record["kind"] == "exception":
         return "main thread"
     if record["kind"] in ("thread", "process"):
-        return "%s %s" % (record["kind"], record["thread"])
+        return "%s %s" % (record["kind"], record["process"] or record["thread"])
     return "pid %d" % record["pid"] if record["pid"] else ""
 
 

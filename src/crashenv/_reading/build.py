@@ -1,6 +1,6 @@
 """A frame of the stream -> a record, whose shape is in ``_schema``."""
 
-from crashenv._reading import dumps, tracebacks
+from crashenv._reading import dumps, own, tracebacks
 
 try:
     # hashlib imports OpenSSL, which takes 6 ms and 5 MB.
@@ -10,6 +10,7 @@ except ImportError:
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any, Optional
 
     from crashenv._reading.frames import Frame
@@ -18,13 +19,16 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 _LONGEST_SUMMARY = 200
+_MOST_LEAVES = 20  # of a group, in its summary
 _MAIN = "__main__."  # which is not printed from 3.13 on
 
 
 def record(frame: "Frame") -> "Record":
     """The record of ``frame``; of whatever bytes, for it never fails."""
     text = frame.body.decode("utf-8", "backslashreplace")
-    kind = "dump" if frame.kind == "dump" else frame.fields.get("kind", "exception")
+    if frame.kind != "report":
+        text = text.replace("\r\n", "\n")
+    kind = frame.kind if frame.kind != "report" else frame.fields.get("kind", "exception")
     result = _begun(kind, frame.raw, frame.fields, text)
     result["damage"] = frame.damage
     result["omitted"] = frame.omitted or result["omitted"]
@@ -59,6 +63,7 @@ def _begun(kind: str, raw: bytes, fields: "dict[str, str]", text: str) -> "Recor
         "pid": _number(fields.get("pid")),
         "tid": _number(fields.get("tid")),
         "thread": fields.get("thread"),
+        "process": fields.get("process"),
         "python": fields.get("python"),
         "program": fields.get("program"),
         "damage": None,
@@ -67,6 +72,7 @@ def _begun(kind: str, raw: bytes, fields: "dict[str, str]", text: str) -> "Recor
         "summary": "",
         "where": None,
         "header": fields,
+        "tags": {key[4:]: fields[key] for key in fields if key.startswith("tag.")},
         "exception": None,
         "threads": [],
         "dump": None,
@@ -84,7 +90,28 @@ def _add_dump(result: "Record", text: str) -> None:
     what = dump["reason"] or "stacks of all threads"
     result["dump"] = dump
     result["summary"] = _shorten("%s: %s" % (dump["signal"], what) if dump["signal"] else what)
-    _add_place(result, [what], dumps.culprit(dump))
+    result["exception"] = exception = _raised_meanwhile(text)
+    if exception is not None:
+        result["summary"] = _shorten(result["summary"] + ": " + _last_line(exception))
+    kind = "Timeout" if what.startswith("Timeout (") else what
+    _add_place(result, [kind], dumps.culprit(dump))
+    result["where"] = result["where"] or dumps.library(dump)
+
+
+def _raised_meanwhile(text: str) -> "Optional[Exception_]":
+    """The exception that the interpreter names between the reason and the stacks, if any.
+
+    As "No module named 'encodings'", or that a function returned NULL without setting one.
+    """
+    before = text[: max(0, text.find("(most recent call first"))].rpartition("\n")[0]
+    reason, _, rest = before.partition("\n")
+    lines = [line for line in rest.split("\n") if not line.startswith("Python runtime state")]
+    while lines and not lines[-1].strip():
+        lines.pop()
+    if not reason.startswith("Fatal Python error: ") or not lines:
+        return None
+    exception = tracebacks.parse("\n".join(lines))
+    return exception if exception is not None and exception["type"] is not None else None
 
 
 def _add_death(result: "Record", text: str) -> None:
@@ -98,6 +125,8 @@ def _add_death(result: "Record", text: str) -> None:
     # Without a frame, only the program tells one killed process from another.
     program = [] if frames else [result["program"] or ""]
     _add_place(result, [result["kind"], result["summary"], *program], frames)
+    if result["dump"] is not None:
+        result["where"] = result["where"] or dumps.library(result["dump"])
 
 
 def _add_place(
@@ -112,13 +141,16 @@ def _add_exception(result: "Record", text: str) -> None:
     if others < len(text):
         result["threads"] = dumps.threads(text[others:].split("\n"))
         text = text[:others]
-    exception = tracebacks.parse(text, _note_sizes(result["header"].get("notes", "")))
+    header = result["header"]
+    message = _number(header.get("message")) or 0
+    sizes = _note_sizes(header.get("notes", ""))
+    exception = tracebacks.parse(text, sizes, message, result["program"])
     if exception is None:
         result["summary"] = _shorten(text.partition("\n")[0])
         _add_place(result, [result["kind"], result["summary"]], [])
         return
     result["exception"] = exception
-    result["summary"] = _shorten(_last_line(exception))
+    result["summary"] = _shorten(_summary(exception))
     _add_place(result, _types(exception), exception["frames"], exception["syntax"])
 
 
@@ -146,6 +178,22 @@ def _omitted(text: str) -> int:
     return tracebacks.omitted(text[found + 1 : text.find("\n", found + 1)])
 
 
+def _summary(exception: "Exception_") -> str:
+    """Of a group, with the exceptions in it that are none themselves."""
+    leaves = _leaves(exception)
+    told = _last_line(exception)
+    if leaves:
+        told += ": " + "; ".join([_last_line(leaf) for leaf in leaves[:_MOST_LEAVES]])
+    return told
+
+
+def _leaves(exception: "Exception_") -> "list[Exception_]":
+    found = []
+    for one in exception["exceptions"]:
+        found += _leaves(one) if one["exceptions"] else [one]
+    return found
+
+
 def _last_line(exception: "Exception_") -> str:
     message = exception["message"].partition("\n")[0]
     if exception["type"] is None:
@@ -161,19 +209,22 @@ def _number(text: "Optional[str]") -> "Optional[int]":
     return int(text) if text and text.isdecimal() and len(text) < 20 else None
 
 
-def _own(frames: "list[Place]") -> "list[Place]":
-    """The program's own of ``frames``; all, where there are none."""
-    return [frame for frame in frames if frame.is_own] or frames
+def _where(frames: "Sequence[Place]", syntax: "Optional[Location]" = None) -> "Optional[str]":
+    """The last place of the program's own: ``app.py:12 in load``.
 
-
-def _where(frames: "list[Place]", syntax: "Optional[Location]" = None) -> "Optional[str]":
-    """The last place of the program's own: ``app.py:12 in load``."""
-    if syntax is not None:
+    Where there is a SyntaxError, unless the text is no file of the program's: then it is
+    the program that had it compiled.
+    """
+    if syntax is not None and (not frames or _is_in_file(syntax["file"])):
         return "%s:%s" % (tracebacks.base(syntax["file"]), syntax["line"])
     if not frames:
         return None
-    frame = _own(frames)[-1]
+    frame = own.own(frames)[-1]
     return "%s:%s in %s" % (tracebacks.base(frame["file"]), frame["line"], frame["function"])
+
+
+def _is_in_file(file: str) -> bool:
+    return not file.startswith("<") and own.is_own(file)
 
 
 def _types(exception: "Exception_") -> "list[str]":
@@ -182,17 +233,17 @@ def _types(exception: "Exception_") -> "list[str]":
         name = name[len(_MAIN) :]
     types = [name]
     if exception["exceptions"]:
-        types += sorted({sub["type"] or "" for sub in exception["exceptions"]})
+        types += sorted({leaf["type"] or "" for leaf in _leaves(exception)})
     if exception["syntax"] is not None:
         types.append(tracebacks.base(exception["syntax"]["file"]))
     return types
 
 
-def _fingerprint(types: "list[str]", frames: "list[Place]") -> str:
+def _fingerprint(types: "list[str]", frames: "Sequence[Place]") -> str:
     """What is the same whenever the same crash happens again.
 
     Each function counts once: how deep a recursion was is another thing each time.
     """
-    names = dict.fromkeys([frame.name for frame in _own(frames)])
+    names = dict.fromkeys([frame.name for frame in own.own(frames)])
     text = "\n".join([*types, *names])
     return blake2b(text.encode("utf-8", "backslashreplace"), digest_size=8).hexdigest()

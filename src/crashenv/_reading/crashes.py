@@ -1,6 +1,7 @@
 """The records to be listed and shown: those of a store, or those that files hold."""
 
 import os
+import stat
 import sys
 
 from crashenv import _store
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 SCHEMA = 1  # that we can read
 # What stands in a record before its header, and so in the first bytes of its file.
 _FRONT = 4096  # bytes
-_ADDED = ("seen", "first")  # to a row
+_ADDED = ("seen", "first", "until")  # to a row
+_LARGEST_RECORD = 1 << 26  # bytes
 _FRONT_START = '{"schema":%d,' % SCHEMA
 _FRONT_END = b'"header":'
 _JSON_START = b'{"schema":'
@@ -36,7 +38,10 @@ class Problems:
 
     def add_error(self, path: str, error: OSError) -> None:
         self.unreadable = True
-        self._tell("%s: %s" % (path, error.strerror))
+        self._tell("%s: %s" % (path, error.strerror or error))
+
+    def add_file_of_another_kind(self, path: str) -> None:
+        self._tell("%s: is no regular file, and left out" % path)
 
     def add_newer(self) -> None:
         self._newer += 1
@@ -52,14 +57,34 @@ class Problems:
 
     def _tell(self, text: str) -> None:
         sys.stdout.flush()
+        text = text if text.isprintable() else ascii(text)[1:-1]
         sys.stderr.write("crashenv %s: %s\n" % (self._command, text))
 
 
-def rows(files: "Sequence[str]", folder: "Optional[str]", problems: Problems) -> "list[Row]":
-    """The records, newest last; of those of a store only the keys before the header."""
-    if files:
-        return [dict(row) for path in files for row in _of_file(path, problems)]
-    folder = folder or _store.default_folder()
+def rows(
+    files: "Sequence[str]",
+    folder: "Optional[str]",
+    problems: Problems,
+    tracebacks: bool = False,
+) -> "list[Row]":
+    """The records, newest last; of those of a store only the keys before the header.
+
+    Each of ``files`` may be a folder: a store, or one of crash outputs and logs. A row
+    without a time may have ``until``, the latest that it can be.
+    """
+    if not files:
+        return _of_store(folder or _store.default_folder(), problems)
+    found: list[Row] = []
+    for path in files:
+        if os.path.isdir(path):
+            found += _of_store(path, problems)
+            found += _of_folder(path, problems, tracebacks)
+        else:
+            found += _with_until(list(_of_file(path, problems, tracebacks)), path)
+    return found
+
+
+def _of_store(folder: str, problems: Problems) -> "list[Row]":
     try:
         paths = _store.files(folder)
     except FileNotFoundError:
@@ -70,16 +95,41 @@ def rows(files: "Sequence[str]", folder: "Optional[str]", problems: Problems) ->
     return [row for row in (_front(path, problems) for path in paths) if row is not None]
 
 
+def _of_folder(folder: str, problems: Problems, tracebacks: bool) -> "list[Row]":
+    """The records in all regular files of a folder, but for those that a store wrote."""
+    found: list[Row] = []
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError as error:
+        problems.add_error(folder, error)
+        return []
+    for name in names:
+        path = os.path.join(folder, name)
+        if os.path.isfile(path) and not _store.is_record(name) and not name.startswith("."):
+            found += _with_until(list(_of_file(path, problems, tracebacks)), path)
+    return found
+
+
+def _with_until(rows: "list[Row]", path: str) -> "list[Row]":
+    """A dump has no time. It is not newer than what stands behind it, nor than its file."""
+    if all(row["time"] for row in rows) or not os.path.isfile(path):
+        return rows
+    from crashenv._wire import timestamp
+
+    until = timestamp(os.stat(path).st_mtime_ns)
+    for row in reversed(rows):
+        until = row["time"] or until
+        if not row["time"]:
+            row["until"] = until
+    return rows
+
+
 def whole(row: "Row") -> "Optional[Record]":
     """All of a record; None if its file was removed meanwhile, or is none any more."""
     if "path" not in row:
         return {key: row[key] for key in row if key not in _ADDED}  # type: ignore[return-value]
-    try:
-        with open(row["path"], "rb") as file:
-            record: Record | None = _loaded(file.read())
-            return record
-    except OSError:
-        return None
+    record: Record | None = _loaded_file(row["path"])
+    return record
 
 
 # --- a store
@@ -87,7 +137,7 @@ def whole(row: "Row") -> "Optional[Record]":
 
 def _front(path: str, problems: Problems) -> "Optional[Row]":
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = _open_regular(path)
         try:
             front = os.read(fd, _FRONT).partition(_FRONT_END)[0]
         finally:
@@ -145,10 +195,21 @@ def _unescaped(value: "Any") -> "Any":
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
 
 
+def _open_regular(path: str) -> int:
+    """Of a store, where somebody may have put a FIFO or a link to a device. Raises OSError."""
+    fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0))
+    status = os.fstat(fd)
+    if stat.S_ISREG(status.st_mode) and status.st_size <= _LARGEST_RECORD:
+        return fd
+    os.close(fd)
+    raise OSError("is no record: no regular file, or too large")
+
+
 def _loaded_file(path: str) -> "Optional[Any]":
     try:
-        with open(path, "rb") as file:
-            return _loaded(file.read())
+        fd = _open_regular(path)
+        with open(fd, "rb") as file:
+            return _loaded(file.read(_LARGEST_RECORD))
     except OSError:
         return None
 
@@ -198,23 +259,23 @@ def _has_types(value: "dict[str, Any]") -> bool:
 # --- files
 
 
-def _of_file(path: str, problems: Problems) -> "Iterator[Row]":
+def _of_file(path: str, problems: Problems, tracebacks: bool) -> "Iterator[Row]":
     """The records in a crash output, in a log, or in what ``parse`` or a store wrote."""
     from crashenv._reading import files
 
     try:
         fd = files.open_file(path)
         try:
-            yield from _of_chunks(files.chunks(fd), problems)
+            yield from _of_chunks(files.chunks(fd), problems, tracebacks)
         finally:
             os.close(fd)
     except OSError as error:
         problems.add_error(path, error)
 
 
-def _of_chunks(chunks: "Iterator[bytes]", problems: Problems) -> "Iterator[Row]":
+def _of_chunks(chunks: "Iterator[bytes]", problems: Problems, tracebacks: bool) -> "Iterator[Row]":
     from crashenv._reading.build import record
-    from crashenv._reading.frames import Splitter
+    from crashenv._reading.logs import Log
 
     first = next(chunks, b"")
     if first.startswith(_JSON_START):
@@ -223,13 +284,13 @@ def _of_chunks(chunks: "Iterator[bytes]", problems: Problems) -> "Iterator[Row]"
             if row is not None:
                 yield row
         return
-    splitter = Splitter()
+    log = Log(tracebacks)
     chunk: bytes | None = first
     while chunk:
-        for frame in splitter.feed(chunk):
+        for frame in log.feed(chunk):
             yield dict(record(frame))
         chunk = next(chunks, None)
-    for frame in splitter.close():
+    for frame in log.close():
         yield dict(record(frame))
 
 

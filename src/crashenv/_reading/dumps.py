@@ -1,6 +1,6 @@
 """The text that ``faulthandler`` writes -> what it tells, for CPython 3.9 to 3.15 and PyPy."""
 
-from crashenv._reading.tracebacks import Place
+from crashenv._reading.tracebacks import Place, base
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ _SIGNALS = {
     "Illegal instruction": "SIGILL",
 }
 _REASONS = ("Fatal Python error: ", "Windows fatal exception: ")
+_TIMEOUT = "Timeout ("
 _STACKS = ("Current thread 0x", "Thread 0x", "Stack (most recent call first")
 _C_STACK = "Current thread's C stack trace "
 _EXTENSIONS = "Extension modules: "
@@ -29,6 +30,7 @@ _kept: "dict[str, Place]" = {}
 
 
 def parse(lines: "list[str]") -> "Dump":
+    """What ``lines`` tell. Of others' lines among them nothing is told."""
     dump: Dump = {
         "reason": None,
         "signal": None,
@@ -46,6 +48,8 @@ def parse(lines: "list[str]") -> "Dump":
         elif line.startswith(_REASONS) and dump["reason"] is None:
             reason = line.partition(": ")[2]
             dump["reason"], dump["signal"] = reason, _SIGNALS.get(reason)
+        elif line.startswith(_TIMEOUT) and dump["reason"] is None:
+            dump["reason"] = line
     return dump
 
 
@@ -121,8 +125,28 @@ def _c_frame(line: str) -> "CFrame":
 
 
 def culprit(dump: "Dump") -> "list[Place]":
-    """The frames of the thread that was current, the most recent call last, as in a traceback."""
-    for thread in sorted(dump["threads"], key=lambda thread: not thread["current"]):
-        frames: list[Any] = thread["frames"]
-        return frames[::-1]
+    """The frames of the current thread, the most recent call last, as in a traceback.
+
+    None if no thread is: the signal arrived in one that Python does not know, and what
+    the others do at that time is not what crashed.
+    """
+    for thread in dump["threads"]:
+        if thread["current"]:
+            frames: list[Any] = thread["frames"]
+            return frames[::-1]
     return []
+
+
+_HANDLERS = ("python", "pypy", "libpython", "libpypy", "libc.", "libc-", "libpthread", "ld-linux")
+
+
+def library(dump: "Dump") -> "str | None":
+    """The library in which it happened, of a C stack (3.14): ``libmine.so in crash``.
+
+    On top of that stack are the interpreter's handler and the C library, which called it.
+    """
+    for frame in dump["c_stack"]:
+        name = base(frame["file"])
+        if name and not name.startswith(_HANDLERS) and not name.startswith("linux-vdso"):
+            return name + " in " + frame["symbol"] if frame["symbol"] else name
+    return None

@@ -12,10 +12,14 @@ and if a header inside is that of a report which reaches beyond, over no other
 header, and that looks like a report in two of these: where it begins, where the
 first one is to end, where it ends itself. Or if a line of a stack follows.
 
-A *dump* is what ``faulthandler`` wrote outside any report. All else is skipped and
-counted. The time is linear in the bytes, the memory bounded by two of the largest
-reports.
+A *dump* is what ``faulthandler`` wrote outside any report; other lines may stand in it,
+which another process, a progress bar or the interpreter itself wrote meanwhile. A
+*traceback* is one that stands in a log without a header; they are given if asked for.
+All else is skipped and counted. The time is linear in the bytes, the memory bounded by
+two of the largest reports.
 """
+
+from bisect import bisect_left, bisect_right
 
 from crashenv._wire import OMISSION, PREFIX
 
@@ -30,6 +34,7 @@ _LONGEST_HEADER = 1 << 14
 _LONGEST_NUMBER = 20  # digits
 _LONGEST_LINE = 1 << 16  # of a dump
 _LARGEST_DUMP = 1 << 20
+_MOST_FORGOTTEN = 1000  # places of headers that are gone from the buffer
 _MOST_INNER = 8  # headers inside a report that are looked at
 _SUSPECT = 1 << 16  # bytes behind a report that was cut or damaged
 
@@ -37,12 +42,18 @@ _START = PREFIX + b" "
 _LIKELY_START = _START + b"kind="
 _FATAL = b"Fatal Python error: "
 _REASONS = (_FATAL, b"Windows fatal exception: ", b"Timeout (")
+_FATAL_REASONS = _REASONS[:2]  # which a test runner's progress may stand before
 _STACKS = (b"Current thread 0x", b"Thread 0x", b"Stack (most recent call first")
 _STACK_MARK = b"(most recent call first"
 _DUMP_STARTS = _REASONS + _STACKS
 _STARTS = (_START, *_DUMP_STARTS)
 _LONGEST_START = max(map(len, _STARTS))
-_IN_DUMP = (*_STACKS, b"  ", b"<", b"Current thread's C stack", b"Extension modules: ", b"Python ")
+_C_STACK = b"Current thread's C stack"
+_IN_DUMP = (*_STACKS, b"  ", b"<", _C_STACK, b"Extension modules: ", b"Python ")
+_MOST_BEFORE_STACK = 200  # lines of others' between a dump's reason and its first stack
+_MOST_BETWEEN = 10  # and between two lines of its stacks
+_TRACEBACK = b"Traceback (most recent call last):"
+_TRACEBACK_STARTS = (_TRACEBACK, b"  + Exception Group Traceback (most recent call last):")
 _BODY_STARTS = (
     b"Traceback (most recent call last):\n",
     b"  + Exception Group Traceback (",
@@ -89,11 +100,12 @@ class Splitter:
     """Takes a stream in pieces of any size, gives its frames as soon as they are complete.
 
     The frames do not depend on the pieces. ``skipped`` counts the bytes that
-    belong to none.
+    belong to none. With ``tracebacks``, those that have no header are frames too.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tracebacks: bool = False) -> None:
         self.skipped = 0
+        self._dump_starts = _DUMP_STARTS + (_TRACEBACK_STARTS if tracebacks else ())
         self._buffer = bytearray()
         self._wanted = 0  # with fewer bytes in the buffer there is nothing to tell
         self._at_line_start = True
@@ -101,8 +113,9 @@ class Splitter:
         self._last_chance = False
         self._final = False
         self._frames: list[Frame] = []
-        self._dump: _Dump | None = None
+        self._dump: _Dump | _Traceback | None = None
         self._large: _Large | None = None
+        self._starts = _Starts(self._buffer)
         self._suspect = 0  # before this, a header may stand in the middle of a line
         self._certain = 0  # a header that cuts every report which announces to reach over it
 
@@ -157,6 +170,7 @@ class Splitter:
             position = need.position
             self._wanted = need.wanted - position
         del self._buffer[:position]
+        self._starts.forget(position)
         self._certain = max(0, self._certain - position)
         self._suspect = max(0, self._suspect - position)
         return self._taken()
@@ -212,7 +226,12 @@ class Splitter:
 
     def _header(self, start: int) -> "tuple[int, int]":
         """Where the body of the report at ``start`` begins, and how long it is to be."""
-        newline = self._buffer.find(b"\n", start, start + _LONGEST_HEADER)
+        # Another one in the same line: this is none, for no value has a space.
+        other = self._buffer.find(_START, start + 1, start + _LONGEST_HEADER)
+        stop = start + _LONGEST_HEADER if other < 0 else other
+        newline = self._buffer.find(b"\n", start, stop)
+        if newline < 0 <= other:
+            return _NONE, 0
         if newline < 0:
             return (_UNKNOWN if len(self._buffer) - start < _LONGEST_HEADER else _NONE), 0
         before, _, number = bytes(self._buffer[start:newline]).rpartition(b" bytes=")
@@ -227,7 +246,7 @@ class Splitter:
         buffer = self._buffer
         if buffer[end - 1] != _NEWLINE:
             return False
-        inner = buffer.rfind(_START, body, end)
+        inner = self._starts.last(body, end)
         if inner < 0 or self._is_boundary(start, end):
             return True
         following = bytes(buffer[end : end + len(_FRAME_LINE)])
@@ -239,7 +258,7 @@ class Splitter:
             if self._reaches_beyond(start, inner, end):
                 self._certain = inner
                 return False
-            inner = buffer.rfind(_START, body, inner)
+            inner = self._starts.last(body, inner)
             if inner < 0:
                 break
         return True
@@ -250,7 +269,7 @@ class Splitter:
         inner_end = body + announced
         if body < 0 or announced > LARGEST or inner_end <= end:
             return False
-        if self._buffer.find(b"\n" + _START, end - 1, inner_end) >= 0:
+        if self._starts.is_line_between(end, inner_end):
             return False
         if inner_end > len(self._buffer):
             if not self._last_chance:
@@ -339,8 +358,13 @@ class Splitter:
         if not self._at_line_start:
             newline = self._buffer.find(b"\n", start, stop)
             position = stop if newline < 0 else newline + 1
+            fatal = self._fatal(start, position)
+            if fatal >= 0:
+                self._end_dump()
+                self._dump = _Dump(at_line_start=False)
+                position = fatal
             self.skipped += position - start
-        search = _Search(self._buffer, stop)
+        search = _Search(self._buffer, stop, self._dump_starts)
         while position < stop:
             if self._dump is not None:
                 position = self._pass_dump(self._dump, position, stop)
@@ -348,7 +372,9 @@ class Splitter:
             self.skipped += begin - position
             position = begin
             if begin < stop:
-                self._dump = _Dump()
+                is_traceback = self._buffer.startswith(_TRACEBACK_STARTS, begin)
+                at_line_start = begin in (0, start) or self._buffer[begin - 1] == _NEWLINE
+                self._dump = _Traceback() if is_traceback else _Dump(at_line_start)
         self._leave_text(start, stop)
         return stop
 
@@ -360,14 +386,23 @@ class Splitter:
             return stop
         if begin > start or self._at_line_start:
             line = bytes(self._buffer[begin : begin + _LONGEST_START])
-            marks = _STARTS + _IN_DUMP
+            marks = (*_STARTS, *_IN_DUMP, *self._dump_starts)
             begun = line.startswith(marks) or any(mark.startswith(line) for mark in marks)
             if begun and stop - begin < _LONGEST_LINE:
                 return begin
-        for size in range(min(len(_START) - 1, stop - begin), 0, -1):
-            if self._buffer.endswith(_START[:size]):
+        fatal = self._fatal(begin, stop)
+        if fatal >= 0 and stop - begin < _LONGEST_LINE:
+            return fatal
+        for size in range(min(_LONGEST_START, stop - begin), 0, -1):
+            end = bytes(self._buffer[stop - size :])
+            if any(mark.startswith(end) and mark != end for mark in (_START, *_FATAL_REASONS)):
                 return stop - size
         return stop
+
+    def _fatal(self, start: int, stop: int) -> int:
+        """Where the reason of a fatal error begins, on whatever column; -1 if none does."""
+        found = [self._buffer.find(mark, start, stop) for mark in _FATAL_REASONS]
+        return min([place for place in found if place >= 0], default=-1)
 
     def _leave_text(self, start: int, stop: int) -> None:
         """Before ``stop`` there was text: does a line begin there, or was one cut?"""
@@ -375,7 +410,7 @@ class Splitter:
         if begin > start or self._at_line_start:
             line = bytes(self._buffer[begin:stop])
             self._at_line_start = not line
-            self._was_cut = self._dump is not None or _START.startswith(line)
+            self._was_cut = self._is_in_dump() or _START.startswith(line)
 
     def _pass_inside_line(self, start: int) -> int:
         """What looks like a header in the middle of a line: is it one, because the line was cut?
@@ -400,7 +435,7 @@ class Splitter:
                     self._buffer.startswith(_BODY_STARTS, body, end)
                     or self._is_boundary(start, end)
                 )
-                and self._buffer.find(b"\n" + _START, body - 1, end) < 0
+                and not self._starts.is_line_between(body, end)
             )
         if body >= 0 and self._was_cut:
             return self._pass_report(start)
@@ -413,7 +448,7 @@ class Splitter:
         self._at_line_start = False
         return start + len(_START)
 
-    def _pass_dump(self, dump: "_Dump", position: int, stop: int) -> int:
+    def _pass_dump(self, dump: "_Dump | _Traceback", position: int, stop: int) -> int:
         """Take the lines of ``dump``; return where it ends, or ``stop``."""
         while position < stop:
             newline = self._buffer.find(b"\n", position, min(stop, position + _LONGEST_LINE))
@@ -424,14 +459,68 @@ class Splitter:
             position = end
         return position
 
+    def _is_in_dump(self) -> bool:
+        """Whether the last line certainly was one of a dump or a traceback."""
+        return self._dump is not None and not self._dump.left_over
+
     def _end_dump(self) -> None:
         if self._dump is not None:
-            self.skipped += self._dump.blank
+            self.skipped += self._dump.left_over
             if self._dump.is_one:
                 self._frames.append(self._dump.frame())
             else:
                 self.skipped += self._dump.size
             self._dump = None
+
+
+class _Starts:
+    """Where in the buffer a header may begin, each byte looked at but once.
+
+    A search for each report, in all that it announces, would take the square of the time.
+    """
+
+    def __init__(self, buffer: bytearray) -> None:
+        self._buffer = buffer
+        self._gone = 0  # bytes that were before the buffer; places count from the first
+        self._seen = 0
+        self._all: list[int] = []
+        self._of_lines: list[int] = []
+
+    def forget(self, size: int) -> None:
+        """The buffer's first ``size`` bytes are gone."""
+        self._gone += size
+        if len(self._all) > _MOST_FORGOTTEN:
+            for places in (self._all, self._of_lines):
+                del places[: bisect_left(places, self._gone)]
+
+    def last(self, start: int, end: int) -> int:
+        """As the buffer's rfind(_START, start, end)."""
+        self._look(end)
+        index = bisect_right(self._all, self._gone + end - len(_START)) - 1
+        if index < 0 or self._all[index] < self._gone + start:
+            return -1
+        return self._all[index] - self._gone
+
+    def is_line_between(self, start: int, end: int) -> bool:
+        """Whether one at the beginning of a line lies wholly there."""
+        self._look(end)
+        index = bisect_left(self._of_lines, self._gone + start)
+        last = self._gone + end - len(_START)
+        return index < len(self._of_lines) and self._of_lines[index] <= last
+
+    def _look(self, end: int) -> None:
+        buffer, gone = self._buffer, self._gone
+        end = min(end, len(buffer))
+        position = max(0, self._seen - gone)
+        while True:
+            position = buffer.find(_START, position, end)
+            if position < 0:
+                break
+            self._all.append(gone + position)
+            if position and buffer[position - 1] == _NEWLINE:
+                self._of_lines.append(gone + position)
+            position += 1
+        self._seen = max(self._seen, gone + end - len(_START) + 1)
 
 
 class _NeedMore(Exception):
@@ -481,71 +570,66 @@ class _Large:
 
 
 class _Search:
-    """Finds, in the text before ``stop``, the lines that begin a dump, looking once at each."""
+    """Finds, in the text before ``stop``, where dumps begin, looking once at each place.
 
-    def __init__(self, buffer: bytearray, stop: int) -> None:
+    They begin with a line; a fatal error also in the middle of one.
+    """
+
+    def __init__(self, buffer: bytearray, stop: int, starts: "tuple[bytes, ...]") -> None:
         self._buffer = buffer
         self._stop = stop
-        self._found = dict.fromkeys(_DUMP_STARTS, -1)
+        self._starts = starts
+        self._found = dict.fromkeys(starts, -1)
 
     def next_dump(self, position: int) -> int:
-        """The first such line at ``position`` or later; ``stop`` if there is none."""
+        """The first such place at ``position``, a line's, or later; ``stop`` if there is none."""
         if position >= self._stop or self._begins(position):
             return position
         for mark, found in self._found.items():
+            anywhere = mark in _FATAL_REASONS
             while found < position or (found < self._stop and not self._begins(found)):
                 # the newline before the line may be the one before position
                 after = max(position - 1, found, 0)
-                found = self._buffer.find(b"\n" + mark, after, self._stop) + 1 or self._stop
+                if anywhere:
+                    found = self._buffer.find(mark, max(position, found + 1), self._stop)
+                    found = self._stop if found < 0 else found
+                else:
+                    found = self._buffer.find(b"\n" + mark, after, self._stop) + 1 or self._stop
             self._found[mark] = found
         return min(self._found.values())
 
-    def _begins(self, line: int) -> bool:
-        if not self._buffer.startswith(_DUMP_STARTS, line):
+    def _begins(self, place: int) -> bool:
+        if not self._buffer.startswith(self._starts, place):
             return False
-        if self._buffer.startswith(_REASONS, line):
+        if self._buffer.startswith(_REASONS + _TRACEBACK_STARTS, place):
             return True
-        newline = self._buffer.find(b"\n", line, min(self._stop, line + _LONGEST_HEADER))
-        return self._buffer.find(_STACK_MARK, line, self._stop if newline < 0 else newline) >= 0
+        newline = self._buffer.find(b"\n", place, min(self._stop, place + _LONGEST_HEADER))
+        return self._buffer.find(_STACK_MARK, place, self._stop if newline < 0 else newline) >= 0
 
 
-class _Dump:
-    """The lines of one dump. ``blank`` lines at its end belong to it only if more follow."""
+class _Text:
+    """Lines, of which the middle is dropped when they are too many.
+
+    ``size`` bytes were kept. Lines that may belong to it, if another follows that
+    certainly does, wait: ``left_over`` bytes of them.
+    """
+
+    kind = ""
 
     def __init__(self) -> None:
-        self.blank = 0
-        self.size = 0
+        self.size = self.left_over = 0
         self.is_one = False
+        self._waiting: list[bytes] = []
         self._head = bytearray()
         self._tail = bytearray()
-        self._threads: set[bytes] = set()
 
-    def add(self, line: bytes) -> bool:
-        """Whether ``line`` belongs to this dump, to which it has been added then."""
-        if line == b"\n":
-            self.blank += 1
-            return True
-        if self.size and not line.startswith(_IN_DUMP):
-            return False
-        if line.startswith(_STACKS):
-            if _STACK_MARK not in line:
-                return False
-            # faulthandler shows each thread once, and one of them as the current one; a
-            # name may follow the number (3.14).
-            words = line.split(b" ", 3)
-            is_current = words[0] == b"Current"
-            shown = {b"" if words[0] == b"Stack" else words[2 if is_current else 1]}
-            if is_current:
-                shown.add(b"")
-            if shown & self._threads:
-                return False
-            self._threads |= shown
-        self.is_one = self.is_one or line.startswith(_STACKS + _REASONS[:2])
-        self._keep(b"\n" * self.blank + line)
-        self.blank = 0
-        return True
+    def _wait(self, line: bytes) -> None:
+        self._waiting.append(line)
+        self.left_over += len(line)
 
-    def _keep(self, data: bytes) -> None:
+    def _keep(self, line: bytes) -> None:
+        data = b"".join(self._waiting) + line
+        self._waiting, self.left_over = [], 0
         half = _LARGEST_DUMP // 2
         self.size += len(data)
         if self.size <= half:
@@ -559,9 +643,118 @@ class _Dump:
         omitted = self.size - len(self._head) - len(self._tail)
         if omitted:
             self._head += OMISSION % omitted
-        frame = Frame("dump", bytes(self._head + self._tail))
+        frame = Frame(self.kind, bytes(self._head + self._tail))
         frame.omitted = omitted
         return frame
+
+
+class _Dump(_Text):
+    """The lines of one dump."""
+
+    kind = "dump"
+
+    def __init__(self, at_line_start: bool) -> None:
+        super().__init__()
+        self._at_line_start = at_line_start
+        self._others = 0  # lines of others' that wait
+        self._has_stack = False
+        self._threads: set[bytes] = set()
+
+    def add(self, line: bytes) -> bool:
+        """Whether ``line`` may belong to this dump, to which it has been added then."""
+        if line in (b"\n", b"\r\n"):
+            self._wait(line)
+            return self.left_over < _LONGEST_LINE
+        if self.size and (line.startswith(_REASONS) or any(map(line.count, _FATAL_REASONS))):
+            return False
+        if self._has_stack and line.startswith(_TRACEBACK):
+            return False
+        if line.startswith(_STACKS):
+            if _STACK_MARK not in line:
+                return False
+            shown = _threads_in(line)
+            if shown & self._threads:
+                return False
+            self._threads |= shown
+            self._has_stack = True
+        elif self.size and not (
+            _is_frame(line) if self._others and self._has_stack else line.startswith(_IN_DUMP)
+        ):
+            return self._other(line)
+        # A reason alone is one where it begins a line.
+        is_reason = self._at_line_start and line.startswith(_FATAL_REASONS)
+        self.is_one = self.is_one or self._has_stack or is_reason
+        self._others = 0
+        self._keep(line)
+        return True
+
+    def _other(self, line: bytes) -> bool:
+        """A line of somebody else's, which belongs to it if more of the dump follows."""
+        self._others += 1
+        self._wait(line)
+        return self._others <= (_MOST_BETWEEN if self._has_stack else _MOST_BEFORE_STACK)
+
+
+def _threads_in(line: bytes) -> "set[bytes]":
+    """What ``faulthandler`` shows but once: each thread, and one of them as the current one."""
+    words = line.split(b" ", 3)  # a name may follow the number (3.14)
+    is_current = words[0] == b"Current"
+    shown = {b"" if words[0] == b"Stack" else words[2 if is_current else 1]}
+    if is_current:
+        shown.add(b"")
+    return shown
+
+
+def _is_frame(line: bytes) -> bool:
+    """As in a dump, and not as in a traceback, where a comma stands before "in"."""
+    place = line.partition(b'", line ')[2]
+    is_python = line.startswith(_FRAME_LINE) and b" in " in place and b", in " not in place
+    return is_python or line.startswith((b"  Binary file", b"  <", b"  ...", *_IN_DUMP[-4:]))
+
+
+class _Traceback(_Text):
+    """The lines of a traceback that stands in a log, and of those that are chained to it."""
+
+    kind = "traceback"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._has_ended = False  # with the line of its type, or a group's last one
+        self._is_linked = False  # to one that is to follow
+        self._was_remote = False
+        self._is_quoted = False  # another process' traceback, in quotation marks
+
+    def add(self, line: bytes) -> bool:
+        """Whether ``line`` may belong to it, to which it has been added then."""
+        text = line.rstrip(b"\r\n")
+        if self._is_quoted or text == _QUOTATION:
+            self._is_quoted = text != _QUOTATION or (self._was_remote and not self._is_quoted)
+        elif self._is_linked and text:
+            self._has_ended = self._is_linked = False
+            return self.add(line)
+        elif self._has_ended and (self.left_over or not text):
+            self._is_linked = self._is_linked or text in _CHAIN_LINKS
+            self._wait(line)
+            return self._is_linked or self.left_over <= 2
+        elif not text or (self._has_ended and not text.startswith((b" ", b"\t"))):
+            return False
+        elif not text.startswith((b" ", b"\t", *_TRACEBACK_STARTS)):
+            name = text.partition(b":")[0].replace(b".", b"").replace(b"_", b"")
+            if not name.replace(b"<locals>", b"").isalnum():
+                return False
+            self._has_ended = self.is_one = True
+        elif b"+--" in text and not text.strip(b" +-"):
+            self._has_ended = self.is_one = True
+        self._was_remote = text.rstrip().endswith(b"RemoteTraceback:")
+        self._keep(line)
+        return True
+
+
+_QUOTATION = b'"""'
+_CHAIN_LINKS = (
+    b"The above exception was the direct cause of the following exception:",
+    b"During handling of the above exception, another exception occurred:",
+)
 
 
 def _decoded(header: bytes) -> "dict[str, str]":

@@ -26,6 +26,9 @@ _LINKS = {
     "The above exception was the direct cause of the following exception:": "cause",
     "During handling of the above exception, another exception occurred:": "context",
 }
+# multiprocessing.pool's, concurrent.futures' and loky's
+_REMOTE = "RemoteTraceback:"
+_QUOTATION = '"""'
 _FRAME = '  File "'
 _SOURCE = "    "
 _REPEATED = "  [Previous line repeated "
@@ -34,19 +37,41 @@ _RULE = "+------------------------------------"
 _IN_NAME = str.maketrans("", "", ".<>")
 
 
-def parse(text: str, notes: "Sequence[int]" = ()) -> "Optional[Exception_]":
+def parse(
+    text: str, notes: "Sequence[int]" = (), message: int = 0, program: "str | None" = None
+) -> "Optional[Exception_]":
     """The exception that ``text`` shows, which is the last one of its chain.
 
-    ``notes`` tells how many lines each of its notes has (PEP 678), for they are
-    printed as the other lines of a message are.
+    ``message`` tells how many lines its message has, and ``notes`` how many each of its
+    notes has (PEP 678): both are printed alike, and a message may quote a chain of
+    exceptions. 0, where nobody knows: then the text is guessed from, and from where
+    ``program`` is.
     """
     if text.endswith("\n"):
         text = text[:-1]
-    items = _items(_with_groups(text.split("\n"))) if _GROUP_AT_TOP in text else _places(text)
-    exception = _chain(items, _begin(items), 0)
+    if _GROUP_AT_TOP in text:
+        items = _items(_with_groups(text.split("\n")))
+        end = len(items)
+    else:
+        head, tail = _without_message(text, message + sum(notes))
+        items = [*_places(head), *tail] if tail else _places(text)
+        end = len(items) - len(tail)
+    begin = _begin(items)
+    if end == len(items):
+        end = _begin_of_quotation(items, begin, program)
+    exception = _chain(items, begin, 0, end)
     if exception is not None and notes:
         _take_notes(exception, notes)
     return exception
+
+
+def _without_message(text: str, count: int) -> "tuple[str, list[str]]":
+    """``text`` without its last ``count`` lines, and these; none where they are no message."""
+    lines = text.split("\n")
+    tail = lines[len(lines) - count :] if 0 < count < len(lines) else []
+    if not tail or any(map(omitted, tail)) or _split_type(tail[0])[0] is None:
+        return text, []
+    return "\n".join(lines[: len(lines) - count]), tail
 
 
 def _take_notes(exception: "Exception_", sizes: "Sequence[int]") -> None:
@@ -70,12 +95,78 @@ def omitted(line: str) -> int:
     return 0
 
 
+_TITLES = ("Exception in thread ", "Exception ignored in thread ", "Process ")
+
+
 def _begin(items: "list[Item]") -> int:
-    """Past "Exception in thread ...:" and the like, whatever lines the thread's name has."""
+    """Past "Exception in thread ...:" and the like, whatever lines the thread's name has.
+
+    What was never raised, as many a cause, has no header and no frames.
+    """
+    first = items[0] if items else ""
+    if isinstance(first, str) and first.startswith(_TITLES):
+        ends = []
+        for index, item in enumerate(items[:-1]):
+            if isinstance(item, str) and item in _LINKS:
+                break
+            if isinstance(item, str) and item.endswith(":") and item not in _HEADERS:
+                ends.append(index + 1)
+        for end in ends:
+            if not isinstance(items[end], str) or items[end] in _HEADERS:
+                return end
+        for end in ends:
+            if _split_type(str(items[end]))[0]:
+                return end
     for index, item in enumerate(items):
         if not isinstance(item, str) or item in _HEADERS:
             return index
+        if not index and _split_type(item)[0]:
+            break
     return 0 if items and _split_type(str(items[0]))[0] else 1
+
+
+def _begin_of_quotation(items: "list[Item]", begin: int, program: "str | None") -> int:
+    """Where, in the message of the last exception, another program's chain is quoted.
+
+    A header without a link before it stands in a message. The links behind it are the
+    program's if the last exception's traceback begins where this program does, else they
+    were quoted too. Returns the number of items if nothing was.
+    """
+    quoted = 0
+    for index in range(begin + 1, len(items)):
+        item = items[index]
+        if isinstance(item, str) and item in _HEADERS and not _follows_link(items, index):
+            quoted = index
+            break
+    if not quoted:
+        return len(items)
+    last = -1
+    for index in range(quoted, len(items) - 2):
+        item = items[index]
+        if isinstance(item, str) and item in _LINKS and _is_link(items, index):
+            last = index + 2
+    if last < 0:
+        return len(items)
+    start = begin
+    for index in range(begin, quoted):
+        item = items[index]
+        if isinstance(item, str) and item in _HEADERS:
+            start = index
+    first, entry = _first_file(items, start), _first_file(items, last)
+    if entry is None or first == entry or entry == program:
+        return len(items)
+    return quoted if first == program or first is not None else len(items)
+
+
+def _follows_link(items: "list[Item]", index: int) -> bool:
+    return index >= 2 and items[index - 1] == "" and items[index - 2] in list(_LINKS)
+
+
+def _first_file(items: "list[Item]", start: int) -> "str | None":
+    for item in items[start : start + 2]:
+        if isinstance(item, Place):
+            return str(item["file"])
+    return None
 
 
 # --- groups: an item that is a list holds the sub-exceptions
@@ -144,7 +235,8 @@ def _sub_exceptions(exception: "Exception_", children: "list[Any]", depth: int) 
         elif depth == DEEPEST_GROUP or first.startswith("... (max_group_depth is "):
             exception["omitted"] += 1
         else:
-            child = _chain(_items(region), 0, depth + 1)
+            items = _items(region)
+            child = _chain(items, 0, depth + 1)
             if child is not None:
                 exception["exceptions"].append(child)
 
@@ -152,12 +244,24 @@ def _sub_exceptions(exception: "Exception_", children: "list[Any]", depth: int) 
 # --- chains
 
 
-def _chain(items: "list[Item]", start: int, depth: int) -> "Optional[Exception_]":
-    """The last exception of a chain, and by way of it the others."""
+def _chain(
+    items: "list[Item]", start: int, depth: int, end: "int | None" = None
+) -> "Optional[Exception_]":
+    """The last exception of a chain, and by way of it the others.
+
+    From ``end`` on, nothing links: there is a message.
+    """
     bounds, links = [start], []
-    for index in range(start + 2, len(items) - 2):
+    quotes = 0
+    for index in range(start, min(len(items) - 2, len(items) if end is None else end)):
         item = items[index]
-        if isinstance(item, str) and item in _LINKS and _is_link(items, index):
+        if not isinstance(item, str):
+            continue
+        # What was raised in another process stands in three quotation marks, which nest.
+        if item == _QUOTATION:
+            is_remote = str(items[index - 1]).rstrip(" ").endswith(_REMOTE)
+            quotes = max(0, quotes + (1 if is_remote else -1))
+        elif not quotes and item in _LINKS and index >= start + 2 and _is_link(items, index):
             links.append(_LINKS[item])
             bounds.append(index + 2)
     bounds.append(len(items) + 2)
@@ -225,12 +329,24 @@ def _exception(items: "list[Item]", depth: int) -> "Optional[Exception_]":
 
 def _last_of_message(name: "str | None", message: "list[str]") -> int:
     """Where notes begin, where that is sure: they are printed as a message's other lines are."""
-    if name == "KeyError":  # shows its argument's repr()
-        return 1
+    if name == "KeyError":  # shows its argument's repr(), which may have more than a line
+        return _end_of_repr(message)
     for index, line in enumerate(message):
         if line.endswith((" sub-exception)", " sub-exceptions)")):
             return index + 1
     return len(message)
+
+
+def _end_of_repr(lines: "list[str]") -> int:
+    """After how many lines a repr() ends: one of a line has no open bracket, and no blank first."""
+    if lines[0] != lines[0].strip():
+        return len(lines)
+    depth = 0
+    for index, line in enumerate(lines):
+        depth += sum(map(line.count, "([{")) - sum(map(line.count, ")]}"))
+        if depth <= 0:
+            return index + 1
+    return len(lines)
 
 
 def _split_type(line: str) -> "tuple[Optional[str], str]":
@@ -304,13 +420,12 @@ class Place(dict):  # type: ignore[type-arg]
     seen; they are not to be changed.
     """
 
-    __slots__ = ("is_frame", "is_own", "json", "name", "text")
+    __slots__ = ("is_frame", "json", "name", "text")
 
     def __init__(self, text: str, frame: "StackFrame", is_frame: bool = True) -> None:
         super().__init__(frame)
         self.text = text
         self.is_frame = is_frame
-        self.is_own = is_own(frame["file"])
         self.name = base(frame["file"]) + ":" + frame["function"]
         self.json = ""
 
@@ -408,28 +523,6 @@ def _index(line: str, column: int) -> int:
 
 def _number(text: str) -> int:
     return int(text) if text.isdecimal() and len(text) < 10 else 0
-
-
-# --- whose code it is
-
-_NOT_OWN = (
-    "/site-packages/",
-    "/dist-packages/",
-    "/lib/python3",
-    "/lib64/python3",
-    "/Lib/",
-    "/lib/pypy3",
-    "/lib-python/",
-    "/lib_pypy/",
-)
-
-
-def is_own(file: str) -> bool:
-    """Whether ``file`` is the program's, and not the interpreter's nor a library's."""
-    path = file.replace("\\", "/")
-    if path.startswith(("<frozen ", "<builtin>")):
-        return False
-    return not any(part in path for part in _NOT_OWN)
 
 
 def base(file: str) -> str:

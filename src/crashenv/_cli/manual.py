@@ -1,0 +1,82 @@
+"""``crashenv man``: the manual page, from the commands' own tables (man-pages(7))."""
+
+import sys
+
+import crashenv
+from crashenv._cli.completion import commands
+from crashenv._cli.options import Command
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from crashenv._cli.options import Values
+
+_COMMAND = Command(
+    "man",
+    "",
+    "Print the manual page of crashenv, for man(1).\n",
+    (),
+    """\
+examples:
+  crashenv man | man -l -
+  crashenv man > ~/.local/share/man/man1/crashenv.1
+""",
+    most=0,
+)
+_ABOUT = """\
+A Python program that is started with
+.B PYDEBUG=crashfd=N
+or
+.B PYDEBUG=crashfile=PATH
+writes each of its crashes there too: exceptions of any thread or worker, failures of its first
+import, and what faulthandler says of fatal signals.
+.B crashenv run
+starts a program that way, keeps the reports, and reports what a program cannot tell itself.
+The other commands read what was kept."""
+
+
+def main(arguments: "Sequence[str]") -> int:
+    return _COMMAND.main(arguments, _print)
+
+
+def _print(values: "Values") -> int:
+    sys.stdout.write("".join(line + "\n" for line in page()))
+    return 0
+
+
+def page() -> "Iterator[str]":
+    """The lines of the page."""
+    all_commands = commands()
+    yield '.TH CRASHENV 1 "" "crashenv %s" "User Commands"' % crashenv.__version__
+    yield ".SH NAME"
+    yield "crashenv \\- every crash of a Python program, kept and told"
+    yield ".SH SYNOPSIS"
+    for command, _ in all_commands:
+        yield ".B crashenv %s" % command.name
+        yield _escaped(command.operands) or "\\&"
+        yield ".br"
+    yield ".SH DESCRIPTION"
+    yield _ABOUT
+    yield ".SH COMMANDS"
+    for command, _ in all_commands:
+        yield ".SS crashenv %s" % command.name
+        yield _escaped(command.about.rstrip("\n"))
+        for option in command.options:
+            yield ".TP"
+            names = ", ".join("\\fB%s\\fR" % _escaped(name) for name in option.names)
+            yield names + (" \\fI%s\\fR" % _escaped(option.metavar) if option.metavar else "")
+            yield _escaped(option.help)
+        yield ".PP"
+        yield ".nf"
+        yield _escaped(command.more.rstrip("\n"))
+        yield ".fi"
+    yield ".SH ENVIRONMENT"
+    yield '.TP\n.BR PYDEBUG ", " CRASHENV\nwhat a program reports to, and how; the second wins.'
+    yield ".TP\n.B XDG_STATE_HOME\nwhere the store is, in its folder crashenv."
+    yield '.TP\n.BR NO_COLOR ", " FORCE_COLOR ", " PAGER\nhow show and list look.'
+
+
+def _escaped(text: str) -> str:
+    lines = text.replace("\\", "\\e").replace("-", "\\-").split("\n")
+    return "\n".join("\\&" + line if line[:1] in (".", "'") else line for line in lines)

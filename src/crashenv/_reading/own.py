@@ -1,0 +1,137 @@
+"""Whose code a frame is: the program's own, a launcher's, a library's or the interpreter's."""
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+_PACKAGES = ("/site-packages/", "/dist-packages/")
+_INTERPRETER = (
+    "/lib/python3",
+    "/lib64/python3",
+    "/Lib/",
+    "/lib/pypy3",
+    "/lib-python/",
+    "/lib_pypy/",
+)
+_ARCHIVES = (".zip/", ".egg/", ".whl/")
+# Texts that have no file and are the program's; others were made by a library or by the
+# interpreter: "<frozen runpy>", "<unknown>" of ast, "<attrs generated init ...>".
+_PROGRAMS = ("<string>", "<stdin>", "<console>")
+_CYTHON = (".pyx", ".pxi", ".pxd")
+_OURS = ("/crashenv/_", "/crashenv/sitecustomize/", "/crashenv/__init__.py")
+_SCRIPTS = ("bin", "Scripts")
+_IN_SCRIPT = ("sys.exit(", "exit(", "raise SystemExit(")
+# What runs the programs of others, by the names of its packages.
+_LAUNCHERS = (
+    "_bootstrap _pytest airflow amqp billiard celery click coverage daphne dask ddtrace "
+    "debugpy distributed django dramatiq fire flask gevent greenlet gunicorn honcho huey "
+    "hypercorn importlib_metadata invoke IPython ipykernel joblib kombu loky luigi "
+    "multiprocess nbclient newrelic opentelemetry pex pkg_resources pluggy pydevd pytest "
+    "ray rq setuptools shiv streamlit tornado trio twisted typer uvicorn uvloop vine "
+    "waitress watchdog watchfiles werkzeug xdist "
+)
+
+_MOST_KEPT = 4096
+_kept: "dict[str, tuple[bool, str]]" = {}
+_patterns: "list[Callable[[str], Any]]" = []
+
+
+def prefer(patterns: "Sequence[str]") -> None:
+    """From now on, what matches one of these is own, where a crash has any of it.
+
+    A pattern is a shell's, of a whole path or of folders and names in it: ``/srv/*``,
+    ``myapp``, ``jobs/*.py``.
+    """
+    if not patterns:
+        return
+    import re
+    from fnmatch import translate
+
+    for pattern in patterns:
+        text = pattern.replace("\\", "/").rstrip("/")
+        whole = translate(text if text.startswith("/") else "*/" + text)
+        inside = translate(text + "/*" if text.startswith("/") else "*/" + text + "/*")
+        _patterns.append(re.compile("%s|%s" % (whole, inside)).match)
+
+
+def own(frames: "Sequence[Any]") -> "Sequence[Any]":
+    """The program's own of ``frames``, which are in the order of the calls; all, if none is.
+
+    Where none but libraries' are, as of a program that pip installed, the program is the
+    package that was called first, behind the script that pip made and other launchers.
+    """
+    if _patterns:
+        preferred = [frame for frame in frames if _is_preferred(frame["file"])]
+        if preferred:
+            return preferred
+    found = [frame for frame in frames if is_own(frame["file"]) and not _is_launcher(frame)]
+    return found or _of_first_package(frames) or _all_but_launcher(frames)
+
+
+def is_own(file: str) -> bool:
+    """Whether ``file`` is the program's, and not the interpreter's nor a library's."""
+    return _kind(file)[0]
+
+
+def package(file: str) -> str:
+    """The name of the installed package that ``file`` belongs to; empty if it is in none."""
+    return _kind(file)[1]
+
+
+def _of_first_package(frames: "Sequence[Any]") -> "list[Any]":
+    names = [package(frame["file"]) for frame in frames]
+    for name in names:
+        if name and name + " " not in _LAUNCHERS:
+            return [frame for frame, other in zip(frames, names) if other == name]
+    for name in names:
+        if name:
+            return [frame for frame, other in zip(frames, names) if other == name]
+    return []
+
+
+def _all_but_launcher(frames: "Sequence[Any]") -> "Sequence[Any]":
+    return [frame for frame in frames if not _is_launcher(frame)] or frames
+
+
+def _is_launcher(frame: "Any") -> bool:
+    """Whether it is the script that pip, uv or another installer made of an entry point."""
+    if frame["function"] != "<module>":
+        return False
+    folder, _, name = frame["file"].replace("\\", "/").rpartition("/")
+    if name == "__main__.py" and folder.endswith((".exe", ".pyz", ".pex", ".shiv", ".zip")):
+        return True
+    if folder.rpartition("/")[2] not in _SCRIPTS or name.endswith(".py"):
+        return False
+    source = (frame["source"] or "").strip()
+    return not source or source.startswith(_IN_SCRIPT)
+
+
+def _is_preferred(file: str) -> bool:
+    path = file.replace("\\", "/")
+    path = path if path.startswith("/") else "/" + path
+    return any(match(path) for match in _patterns)
+
+
+def _kind(file: str) -> "tuple[bool, str]":
+    found = _kept.get(file)
+    if found is None:
+        if len(_kept) >= _MOST_KEPT:
+            _kept.clear()
+        found = _kept[file] = _new_kind(file.replace("\\", "/"))
+    return found
+
+
+def _new_kind(path: str) -> "tuple[bool, str]":
+    if path.startswith("<"):
+        return path in _PROGRAMS, ""
+    for mark in (*_PACKAGES, *_ARCHIVES):
+        _, found, rest = path.rpartition(mark)
+        if found:
+            name, slash, _ = rest.partition("/")
+            return False, name if slash else name.partition(".")[0]
+    if any(part in path for part in _INTERPRETER):
+        return False, ""
+    if path.endswith(_CYTHON) and not path.startswith("/") and path[1:2] != ":":
+        return False, path.partition("/")[0] if "/" in path else ""
+    return not any(part in path for part in _OURS), ""

@@ -1,0 +1,326 @@
+"""Crash texts from public reports, and texts of their kinds: what is read in them."""
+
+from __future__ import annotations
+
+import re
+import sys
+import unittest
+from pathlib import Path
+from typing import Any
+
+from tests.driver import INSTALLED, ROOT
+
+if not INSTALLED:
+    sys.path.insert(0, str(ROOT / "src"))
+
+from crashenv._reading import own
+from crashenv._reading.build import record
+from crashenv._reading.logs import Log
+
+TEXTS = Path(__file__).parent / "texts"
+# name of the file: what its one record has
+EXPECTED: dict[str, dict[str, Any]] = {
+    "busy": {"threads": 2, "where": None},
+    "crlf": {"summary": "access violation", "threads": 2, "where": "main.py:13 in load"},
+    "cython": {"summary": "KeyError: 'missing'", "where": "app.py:3 in main"},
+    "encodings": {
+        "summary": "Failed to import encodings module: "
+        "ModuleNotFoundError: No module named 'encodings'",
+        "threads": 1,
+        "type": "ModuleNotFoundError",
+    },
+    "interp314": {"chain": ["concurrent.interpreters.NotShareableError", "Exception"]},
+    "journald": {"summary": "ValueError: boom", "damage": None},
+    "keyerror_repr": {"notes": [], "where": "app.py:2 in <module>"},
+    "kubelet": {"summary": "ValueError: boom", "damage": None},
+    "literal_eval": {"where": "app.py:5 in load"},
+    "many_threads": {
+        "summary": "SIGABRT: Aborted",
+        "threads": 4,
+        "where": "gui.py:40 in closeEvent",
+    },
+    "msg_with_chain": {"type": "ValueError", "where": "app.py:2 in main", "chain": []},
+    "py4j": {"type": "py4j.protocol.Py4JJavaError", "where": "job.py:20 in <module>"},
+    "pytest_midline": {"summary": "SIGABRT: Aborted", "where": "test_core.py:12 in test_window"},
+    "python314": {"threads": 3, "c_stack": 2, "where": "main.py:7 in collect"},
+    "remote": {"chain": ["concurrent.futures.process._RemoteTraceback"]},
+    "timeout": {"summary": "Timeout (0:01:00)!", "threads": 2, "where": None},
+}
+
+
+def records(stream: bytes, tracebacks: bool = False) -> list[dict[str, Any]]:
+    log = Log(tracebacks)
+    return [dict(record(frame)) for frame in log.feed(stream) + log.close()]
+
+
+def report(text: str, **fields: str) -> dict[str, Any]:
+    fields = {"kind": "exception", "program": "/srv/app.py", **fields}
+    header = " ".join("%s=%s" % item for item in fields.items())
+    body = text.encode()
+    (found,) = records(b"crashenv: report %s bytes=%d\n%s" % (header.encode(), len(body), body))
+    return found
+
+
+def chain(exception: dict[str, Any]) -> list[str]:
+    found = []
+    while exception["cause"] or exception["context"]:
+        exception = exception["cause"] or exception["context"]
+        found.append(exception["type"])
+    return found
+
+
+def traceback(*frames: str, last: str = "ValueError: boom") -> str:
+    """``frames`` as ``FILE:LINE FUNCTION SOURCE``."""
+    text = "Traceback (most recent call last):\n"
+    for frame in frames:
+        match = re.match(r"(.*?):(\d+) (\S+)(?: (.*))?$", frame)
+        assert match is not None, frame
+        text += '  File "%s", line %s, in %s\n' % match.group(1, 2, 3)
+        text += "    %s\n" % match[4] if match[4] else ""
+    return text + last + "\n"
+
+
+CAUSE = "\nThe above exception was the direct cause of the following exception:\n\n"
+CONTEXT = "\nDuring handling of the above exception, another exception occurred:\n\n"
+SITE = "/venv/lib/python3.11/site-packages/"
+SCRIPT = "/venv/bin/%s:8 <module> sys.exit(main())"
+
+
+class Files(unittest.TestCase):
+    def test_each(self) -> None:
+        self.assertEqual({path.stem for path in TEXTS.glob("*.txt")}, set(EXPECTED))
+        for name, expected in EXPECTED.items():
+            with self.subTest(name):
+                (found,) = records((TEXTS / (name + ".txt")).read_bytes())
+                dump, exception = found["dump"] or {}, found["exception"] or {}
+                facts = {
+                    "summary": found["summary"],
+                    "where": found["where"],
+                    "damage": found["damage"],
+                    "threads": len(dump.get("threads", ())),
+                    "c_stack": len(dump.get("c_stack", ())),
+                    "type": exception.get("type"),
+                    "notes": exception.get("notes"),
+                    "chain": chain(exception) if exception else None,
+                }
+                self.assertEqual({key: facts[key] for key in expected}, expected)
+
+
+class Dumps(unittest.TestCase):
+    FATAL = b"Fatal Python error: Segmentation fault\n\n"
+    IDLE = b'Thread 0x00007f1 (most recent call first):\n  File "/srv/w.py", line 1 in idle\n\n'
+
+    def one(self, text: bytes) -> dict[str, Any]:
+        (found,) = records(text)
+        return found
+
+    def test_reason_behind_other_text(self) -> None:
+        current = b'Current thread 0x1 (most recent call first):\n  File "/srv/t.py", line 3 in f\n'
+        for before in (
+            b"tests/t.py .s.F",
+            b"[gw0] node down: ",
+            b"25/11/22 10:11:12 ERROR Utils: ",
+        ):
+            found = self.one(b"x\n" + before + self.FATAL + current)
+            self.assertEqual(found["summary"], "SIGSEGV: Segmentation fault")
+            self.assertEqual(found["where"], "t.py:3 in f")
+
+    def test_lines_between_reason_and_stacks(self) -> None:
+        text = (
+            b"Fatal Python error: _Py_CheckFunctionResult: a function returned NULL without "
+            b"setting an exception\nPython runtime state: initialized\n"
+            b"SystemError: <built-in function f> returned NULL without setting an exception\n\n"
+            b'Current thread 0x1 (most recent call first):\n  File "/srv/t.py", line 3 in f\n'
+        )
+        found = self.one(text)
+        self.assertEqual(found["where"], "t.py:3 in f")
+        self.assertEqual(found["exception"]["type"], "SystemError")
+        self.assertIn("returned NULL", found["summary"])
+        between = b"".join(b"  sys.path[%d] = 'x'\nand more\n" % n for n in range(20))
+        self.assertEqual(
+            self.one(text.replace(b"\n\n", b"\n" + between + b"\n"))["where"], "t.py:3 in f"
+        )
+
+    def test_others_write_meanwhile(self) -> None:
+        text = self.FATAL + self.IDLE
+        text += b"Current thread 0x2 (most recent call first):\n 31%|##  | 72/234 [01:02<02:20]\n"
+        text += (
+            b'  File "/srv/t.py", line 3 in f\nINFO: still here\n  File "/srv/t.py", line 9 in g\n'
+        )
+        found = self.one(text + b"Aborted (core dumped)\nlog\n" * 9)
+        self.assertEqual(len(found["dump"]["threads"]), 2)
+        self.assertEqual(found["where"], "t.py:3 in f")
+        self.assertTrue(found["text"].endswith("line 9 in g\n"))
+
+    def test_a_traceback_behind_is_not_in_it(self) -> None:
+        text = (
+            self.FATAL
+            + b'Current thread 0x2 (most recent call first):\n  File "/t.py", line 3 in f\n'
+        )
+        found = records(text + traceback("/srv/app.py:1 f").encode(), tracebacks=True)
+        self.assertEqual([one["kind"] for one in found], ["dump", "traceback"])
+
+    def test_thread_that_python_does_not_know(self) -> None:
+        self.assertIsNone(self.one(self.FATAL + self.IDLE)["where"])
+        stack = (
+            b"Current thread's C stack trace (most recent call first):\n"
+            b'  Binary file "/usr/lib/libpython3.14.so.1.0", at _Py_DumpStack+0x4a [0x7f1]\n'
+            b'  Binary file "/usr/lib/x86_64-linux-gnu/libc.so.6", at +0x1a070 [0x7f2]\n'
+            b'  Binary file "/srv/fast.cpython-314-x86_64-linux-gnu.so", at crash_me+0x9 [0x7f3]\n'
+        )
+        where = self.one(self.FATAL + self.IDLE + stack)["where"]
+        self.assertEqual(where, "fast.cpython-314-x86_64-linux-gnu.so in crash_me")
+        where = self.one(self.FATAL + self.IDLE + stack.replace(b"crash_me+", b"+"))["where"]
+        self.assertEqual(where, "fast.cpython-314-x86_64-linux-gnu.so")
+
+    def test_timeouts_of_different_length_are_one_kind(self) -> None:
+        current = b'Thread 0x1 (most recent call first):\n  File "/srv/t.py", line 3 in f\n'
+        prints = {self.one(b"Timeout (0:0%d:00)!\n" % n + current)["fingerprint"] for n in (1, 2)}
+        self.assertEqual(len(prints), 1)
+
+
+class Chains(unittest.TestCase):
+    def test_cause_that_was_never_raised(self) -> None:
+        found = report("KeyError: 'a'\n" + CAUSE + traceback("/srv/app.py:1 <module>"))
+        self.assertEqual(chain(found["exception"]), ["KeyError"])
+        for title in ("Exception in thread Thread-1 (f):\n", "Process Process-1:\n"):
+            text = title + "KeyError: 'a'\n" + CAUSE + traceback("/srv/app.py:1 <module>")
+            self.assertEqual(chain(report(text)["exception"]), ["KeyError"], title)
+
+    def test_quotation_of_a_remote_chain(self) -> None:
+        inner = (
+            traceback("/opt/w.py:1 f", last="KeyError: 1") + CONTEXT + traceback("/opt/w.py:3 g")
+        )
+        for name in (
+            "multiprocessing.pool.RemoteTraceback",
+            "concurrent.futures.process._RemoteTraceback",
+            "joblib.externals.loky.process_executor._RemoteTraceback",
+        ):
+            quoted = '%s: \n"""\n%s"""\n' % (name, inner)
+            nested = '%s: \n"""\n%s%s%s"""\n' % (name, quoted, CAUSE, inner)
+            for text in (quoted, nested):
+                found = report(text + CAUSE + traceback("/srv/app.py:2 <module>"))
+                self.assertEqual(chain(found["exception"]), [name])
+                self.assertEqual(found["where"], "app.py:2 in <module>")
+
+    def test_quotation_with_the_number_of_lines(self) -> None:
+        quoted = traceback("/srv/app.py:1 <module>") + CONTEXT + traceback("/srv/app.py:9 <module>")
+        own_cause = traceback("/srv/app.py:1 load", last="OSError: no") + CAUSE
+        message = "RuntimeError: child said:\n" + quoted
+        size = str(message.count("\n"))
+        text = own_cause + traceback("/srv/app.py:5 <module>", last=message.rstrip("\n"))
+        found = report(text, message=size)
+        self.assertEqual(found["exception"]["type"], "RuntimeError")
+        self.assertEqual(chain(found["exception"]), ["OSError"])
+        self.assertEqual(found["where"], "app.py:5 in <module>")
+        with_notes = report(text + "a note\nof two lines\n", message=size, notes="2")
+        self.assertEqual(with_notes["exception"]["notes"], ["a note\nof two lines"])
+        self.assertEqual(with_notes["exception"]["message"], found["exception"]["message"])
+
+    def test_cause_that_quotes(self) -> None:
+        """The links behind what a cause's message quotes are the program's own."""
+        quoted = traceback("/opt/other.py:1 <module>", last="OSError: x")
+        first = traceback(
+            "/srv/lib.py:1 f", last="RuntimeError: child said:\n" + quoted.rstrip("\n")
+        )
+        found = report(first + CAUSE + traceback("/srv/app.py:5 <module>"))
+        self.assertEqual(found["exception"]["type"], "ValueError")
+        self.assertEqual(chain(found["exception"]), ["RuntimeError"])
+
+    def test_notes_of_a_key_error(self) -> None:
+        for message, notes in (
+            ("KeyError: array([[1, 2],\n       [3, 4]])", []),
+            ("KeyError:    a  b\n0  1  2", []),
+            ("KeyError: 'a'\na note", ["a note"]),
+        ):
+            found = report(traceback("/srv/app.py:1 f", last=message))
+            self.assertEqual(found["exception"]["notes"], notes, message)
+
+
+class WhoseCode(unittest.TestCase):
+    def where(self, *frames: str, last: str = "ValueError: boom") -> str:
+        return str(report(traceback(*frames, last=last))["where"])
+
+    def test_installed_programs(self) -> None:
+        package = SITE + "mine/cli.py:10 main", SITE + "mine/work.py:3 load"
+        library = SITE + "requests/api.py:73 get"
+        for launcher in (
+            [SCRIPT % "myapp"],
+            ["/usr/local/bin/myapp:5 <module>"],
+            [r"C:\venv\Scripts\myapp.exe\__main__.py:7 <module>"],
+            ["<frozen runpy>:198 _run_module_as_main", "<frozen runpy>:88 _run_code"],
+            [SCRIPT % "gunicorn", SITE + "gunicorn/app/wsgiapp.py:67 run"],
+            [SCRIPT % "celery", SITE + "celery/__main__.py:15 main", SITE + "click/core.py:1 x"],
+            ["/venv/bin/app.pyz/__main__.py:3 <module>", SITE + "_bootstrap/__init__.py:1 b"],
+            ["/usr/lib/python3.11/threading.py:1 _bootstrap_inner"],
+        ):
+            with self.subTest(launcher):
+                self.assertEqual(self.where(*launcher, *package), "work.py:3 in load")
+                self.assertEqual(self.where(*launcher, *package, library), "work.py:3 in load")
+
+    def test_kinds_of_installed_programs_differ(self) -> None:
+        def print_of(name: str) -> Any:
+            frames = [SCRIPT % "myapp", SITE + "mine/cli.py:10 main", SITE + "mine/w.py:3 " + name]
+            return report(traceback(*frames))["fingerprint"]
+
+        self.assertNotEqual(print_of("load"), print_of("save"))
+        self.assertEqual(print_of("load"), print_of("load"))
+
+    def test_program_started_by_a_launcher(self) -> None:
+        launcher = SCRIPT % "gunicorn", SITE + "gunicorn/app/wsgiapp.py:67 run"
+        self.assertEqual(self.where(*launcher, "/srv/app.py:3 create"), "app.py:3 in create")
+
+    def test_script_of_the_user_in_bin(self) -> None:
+        where = self.where("/home/u/bin/tool:9 <module> load()", SITE + "requests/api.py:73 get")
+        self.assertEqual(where, "tool:9 in <module>")
+
+    def test_not_own(self) -> None:
+        for file in (
+            "pandas/_libs/index.pyx",
+            "x.pxi",
+            "<frozen importlib._bootstrap>",
+            "<attrs generated init a.B>",
+            "<unknown>",
+            "<decorator-gen-5>",
+            "/opt/spark/python/lib/pyspark.zip/pyspark/sql.py",
+            "/opt/x-1.0-py3.11.egg/x/y.py",
+            "/venv/lib/python3.11/site-packages/x/y.py",
+            r"C:\Python311\Lib\json\decoder.py",
+            "/opt/venv/crashenv/_crash_rare.py",
+        ):
+            self.assertFalse(own.is_own(file), file)
+            self.assertEqual(self.where("/srv/app.py:3 main", file + ":9 f"), "app.py:3 in main")
+        for file in (
+            "/srv/fast.pyx",
+            "<string>",
+            "<stdin>",
+            "<console>",
+            r"C:\app\main.py",
+            "app.py",
+        ):
+            self.assertTrue(own.is_own(file), file)
+
+    def test_syntax_errors(self) -> None:
+        called = "/srv/app.py:5 load"
+        text = '  File "%s", line 3\n    x = (\n        ^\nSyntaxError: never closed'
+        for file, where in (
+            ("/srv/broken.py", "broken.py:3"),
+            ("<unknown>", "app.py:5 in load"),
+            ("<string>", "app.py:5 in load"),
+            (SITE + "lib/broken.py", "app.py:5 in load"),
+        ):
+            self.assertEqual(self.where(called, last=text % file), where)
+        self.assertEqual(report(text % "<string>" + "\n")["where"], "<string>:3")
+
+    def test_groups(self) -> None:
+        text = (TEXTS.parent / "corpus" / "3.13" / "group.txt").read_bytes()
+        (found,) = records(text)
+        self.assertRegex(found["summary"], r"\AExceptionGroup: several \(3 sub-exceptions\): .*; ")
+        other = text.replace(b"KeyError", b"TypeName")
+        (changed,) = records(other)
+        self.assertEqual(len(text), len(other))
+        self.assertNotEqual(found["fingerprint"], changed["fingerprint"])
+
+
+if __name__ == "__main__":
+    unittest.main()
