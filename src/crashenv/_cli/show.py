@@ -233,7 +233,7 @@ def _text(text: str, record: "Any", style: Style) -> "Iterator[str]":
     """The report itself: where the program was is strong, what it raised is red."""
     title = record["summary"].removesuffix("...").partition(" sub-exception")[0]
     frames = (record.get("exception") or {}).get("frames") or []
-    files = {frame["file"] for frame in own.own(frames)}
+    files = {frame["file"] for frame in own.own([tracebacks.Place("", one) for one in frames])}
     is_own = False
     for line in text.removesuffix("\n").split("\n"):
         shown = printable(line)

@@ -132,6 +132,7 @@ def _add_death(result: "Record", text: str) -> None:
 def _add_place(
     result: "Record", types: "list[str]", frames: "Any", syntax: "Optional[Location]" = None
 ) -> None:
+    frames = own.own(frames)
     result["where"] = _where(frames, syntax)
     result["fingerprint"] = _fingerprint(types, frames)
 
@@ -210,7 +211,7 @@ def _number(text: "Optional[str]") -> "Optional[int]":
 
 
 def _where(frames: "Sequence[Place]", syntax: "Optional[Location]" = None) -> "Optional[str]":
-    """The last place of the program's own: ``app.py:12 in load``.
+    """The last of the program's own ``frames``: ``app.py:12 in load``.
 
     Where there is a SyntaxError, unless the text is no file of the program's: then it is
     the program that had it compiled.
@@ -219,7 +220,7 @@ def _where(frames: "Sequence[Place]", syntax: "Optional[Location]" = None) -> "O
         return "%s:%s" % (tracebacks.base(syntax["file"]), syntax["line"])
     if not frames:
         return None
-    frame = own.own(frames)[-1]
+    frame = frames[-1]
     return "%s:%s in %s" % (tracebacks.base(frame["file"]), frame["line"], frame["function"])
 
 
@@ -244,6 +245,6 @@ def _fingerprint(types: "list[str]", frames: "Sequence[Place]") -> str:
 
     Each function counts once: how deep a recursion was is another thing each time.
     """
-    names = dict.fromkeys([frame.name for frame in own.own(frames)])
+    names = dict.fromkeys([frame.name for frame in frames])
     text = "\n".join([*types, *names])
     return blake2b(text.encode("utf-8", "backslashreplace"), digest_size=8).hexdigest()

@@ -12,6 +12,7 @@ except ImportError:  # PyPy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
 _WORDS = {None: "null", True: "true", False: "false"}
@@ -24,25 +25,42 @@ def to_json(value: "Any") -> str:
     kind = type(value)
     if kind is str:
         return _quote(value)
-    if kind is Place:
-        # Programs crash in the same places again and again.
-        value.json = value.json or _object(value)
-        text: str = value.json
-        return text
     if value is None or kind is bool:
         return _WORDS[value]
     if isinstance(value, dict):
         return _object(value)
     if isinstance(value, (list, tuple)):
-        return "[" + ",".join([to_json(item) for item in value]) + "]" if value else "[]"
+        return _array(value)
     return repr(value)
+
+
+def _array(items: "Sequence[Any]") -> str:
+    if not items:
+        return "[]"
+    if type(items[0]) is Place:
+        # Programs crash in the same places again and again.
+        return "[" + ",".join([place.json or _place(place) for place in items]) + "]"
+    return "[" + ",".join([to_json(item) for item in items]) + "]"
+
+
+def _place(place: Place) -> str:
+    place.json = _object(place)
+    return place.json
 
 
 def _object(value: "dict[str, Any]") -> str:
     pairs = []
     for key, item in value.items():
+        kind = type(item)
         begin = _kept_keys.get(key) or _key(key)
-        pairs.append(begin + (_quote(item) if type(item) is str else to_json(item)))
+        if kind is str:
+            pairs.append(begin + _quote(item))
+        elif item is None:
+            pairs.append(begin + "null")
+        elif kind is list:
+            pairs.append(begin + _array(item))
+        else:
+            pairs.append(begin + to_json(item))
     return "{" + ",".join(pairs) + "}"
 
 

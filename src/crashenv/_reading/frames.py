@@ -384,12 +384,8 @@ class Splitter:
         begin = self._buffer.rfind(b"\n", start) + 1 or start
         if begin == stop:
             return stop
-        if begin > start or self._at_line_start:
-            line = bytes(self._buffer[begin : begin + _LONGEST_START])
-            marks = (*_STARTS, *_IN_DUMP, *self._dump_starts)
-            begun = line.startswith(marks) or any(mark.startswith(line) for mark in marks)
-            if begun and stop - begin < _LONGEST_LINE:
-                return begin
+        if (begin > start or self._at_line_start) and stop - begin < _LONGEST_LINE:
+            return begin
         fatal = self._fatal(begin, stop)
         if fatal >= 0 and stop - begin < _LONGEST_LINE:
             return fatal

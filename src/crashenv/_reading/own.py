@@ -5,6 +5,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
+    from crashenv._reading.tracebacks import Place
+    from crashenv.records import StackFrame
+
 _PACKAGES = ("/site-packages/", "/dist-packages/")
 _INTERPRETER = (
     "/lib/python3",
@@ -55,7 +58,7 @@ def prefer(patterns: "Sequence[str]") -> None:
         _patterns.append(re.compile("%s|%s" % (whole, inside)).match)
 
 
-def own(frames: "Sequence[Any]") -> "Sequence[Any]":
+def own(frames: "Sequence[Place]") -> "Sequence[Place]":
     """The program's own of ``frames``, which are in the order of the calls; all, if none is.
 
     Where none but libraries' are, as of a program that pip installed, the program is the
@@ -65,8 +68,14 @@ def own(frames: "Sequence[Any]") -> "Sequence[Any]":
         preferred = [frame for frame in frames if _is_preferred(frame["file"])]
         if preferred:
             return preferred
-    found = [frame for frame in frames if is_own(frame["file"]) and not _is_launcher(frame)]
+    found = [frame for frame in frames if frame.is_own]
     return found or _of_first_package(frames) or _all_but_launcher(frames)
+
+
+def kind(frame: "StackFrame") -> "tuple[bool, str]":
+    """Whether a frame is the program's own, and the installed package that it is of."""
+    is_programs, name = _kind(frame["file"])
+    return is_programs and not _is_launcher(frame), name
 
 
 def is_own(file: str) -> bool:
@@ -74,23 +83,15 @@ def is_own(file: str) -> bool:
     return _kind(file)[0]
 
 
-def package(file: str) -> str:
-    """The name of the installed package that ``file`` belongs to; empty if it is in none."""
-    return _kind(file)[1]
-
-
-def _of_first_package(frames: "Sequence[Any]") -> "list[Any]":
-    names = [package(frame["file"]) for frame in frames]
+def _of_first_package(frames: "Sequence[Place]") -> "list[Place]":
+    names = [frame.package for frame in frames if frame.package]
     for name in names:
-        if name and name + " " not in _LAUNCHERS:
-            return [frame for frame, other in zip(frames, names) if other == name]
-    for name in names:
-        if name:
-            return [frame for frame, other in zip(frames, names) if other == name]
-    return []
+        if name + " " not in _LAUNCHERS:
+            return [frame for frame in frames if frame.package == name]
+    return [frame for frame in frames if frame.package == names[0]] if names else []
 
 
-def _all_but_launcher(frames: "Sequence[Any]") -> "Sequence[Any]":
+def _all_but_launcher(frames: "Sequence[Place]") -> "Sequence[Place]":
     return [frame for frame in frames if not _is_launcher(frame)] or frames
 
 

@@ -4,6 +4,8 @@ Never fails: of a text that is damaged or no traceback at all it tells what it
 finds. One look at each line, and no recursion but into groups, which is bounded.
 """
 
+from crashenv._reading import own
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,16 +51,18 @@ def parse(
     """
     if text.endswith("\n"):
         text = text[:-1]
+    is_chain = any(link in text for link in _LINKS)
+    tail: list[str] = []
     if _GROUP_AT_TOP in text:
         items = _items(_with_groups(text.split("\n")))
-        end = len(items)
     else:
-        head, tail = _without_message(text, message + sum(notes))
-        items = [*_places(head), *tail] if tail else _places(text)
-        end = len(items) - len(tail)
+        if is_chain:
+            text, tail = _without_message(text, message + sum(notes))
+        items = [*_places(text), *tail]
     begin = _begin(items)
-    if end == len(items):
-        end = _begin_of_quotation(items, begin, program)
+    end = begin
+    if is_chain:
+        end = len(items) - len(tail) if tail else _begin_of_quotation(items, begin, program)
     exception = _chain(items, begin, 0, end)
     if exception is not None and notes:
         _take_notes(exception, notes)
@@ -420,13 +424,14 @@ class Place(dict):  # type: ignore[type-arg]
     seen; they are not to be changed.
     """
 
-    __slots__ = ("is_frame", "json", "name", "text")
+    __slots__ = ("is_frame", "is_own", "json", "name", "package", "text")
 
     def __init__(self, text: str, frame: "StackFrame", is_frame: bool = True) -> None:
         super().__init__(frame)
         self.text = text
         self.is_frame = is_frame
         self.name = base(frame["file"]) + ":" + frame["function"]
+        self.is_own, self.package = own.kind(frame)
         self.json = ""
 
     def as_syntax(self) -> "Location":
