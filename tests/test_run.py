@@ -203,13 +203,15 @@ class PassingTest(MonitorTest):
     def test_descriptor_is_a_pipe_that_leaves_low_numbers_free(self) -> None:
         program = """
             import os, stat
-            number, device, inode = os.environ["PYDEBUG"].partition("=")[2].split(":")
+            number, device, inode, path = os.environ["PYDEBUG"].partition("=")[2].split(":")
             status = os.fstat(int(number))
             print(stat.S_ISFIFO(status.st_mode))
+            opened = os.stat(path)
             print((status.st_dev, status.st_ino) == (int(device), int(inode)), int(number) >= 100)
+            print((opened.st_dev, opened.st_ino) == (int(device), int(inode)))
             print(os.open("/dev/null", os.O_RDONLY))
         """
-        self.assertEqual(self.printed(program), "True\nTrue True\n3\n")
+        self.assertEqual(self.printed(program), "True\nTrue True\nTrue\n3\n")
 
     def test_pipe_is_enlarged(self) -> None:
         program = """
@@ -238,7 +240,9 @@ class PassingTest(MonitorTest):
             with self.subTest(before):
                 # Without the warnings that the monitor's own interpreter prints.
                 printed = self.run_monitored(program, env={**self.env, "PYDEBUG": before}).stdout
-                self.assertRegex(printed.decode(), r"\A%scrashfd=1\d\d:\d+:\d+\n\Z" % kept)
+                self.assertRegex(
+                    printed.decode(), r"\A%scrashfd=1\d\d:\d+:\d+:/proc/\d+/fd/\d+\n\Z" % kept
+                )
 
     def test_pythonpath_keeps_what_it_held(self) -> None:
         program = [SH, "-c", 'echo "$PYTHONPATH"']

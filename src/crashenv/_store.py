@@ -103,8 +103,8 @@ class Store:
     def add(self, identifier: str, content: bytes) -> str:
         """Write a record, which is JSON, and return its path. Raises OSError."""
         # The folder is ours alone; those above it are made as any program makes them.
-        os.makedirs(os.path.dirname(self._folder) or ".", exist_ok=True)
         try:
+            os.makedirs(os.path.dirname(self._folder) or ".", exist_ok=True)
             os.mkdir(self._folder, 0o700)
         except FileExistsError:
             if not os.path.isdir(self._folder):
