@@ -106,8 +106,11 @@ class Processes(CommandTest):
         ).stdout
         self.assertEqual(
             output.split(),
-            [b"_bisect", b"bisect"]
-            + [b"crashenv", b"crashenv._reading", b"crashenv._reading.frames", b"crashenv._wire"],
+            [
+                *(b"_bisect", b"bisect"),
+                *(b"crashenv", b"crashenv._reading", b"crashenv._reading.frames"),
+                b"crashenv._wire",
+            ],
         )
 
     def test_list_of_a_store_imports_little(self) -> None:
