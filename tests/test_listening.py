@@ -83,7 +83,7 @@ else:
             env = pipe.env({"A": "b", "PYTHONPATH": "/x", "PYDEBUG": "crashfile=/y,crashlimit=2K"})
         self.assertEqual(env["A"], "b")
         self.assertTrue(env["PYTHONPATH"].endswith(os.pathsep + "/x"))
-        self.assertRegex(env["PYDEBUG"], r"\Acrashlimit=2K,crashfd=\d+:\d+:\d+\Z")
+        self.assertRegex(env["PYDEBUG"], r"\Acrashfd=\d+:\d+:\d+,crashlimit=2K\Z")
 
     def test_nothing_stays_open(self) -> None:
         before = os.listdir("/proc/self/fd")

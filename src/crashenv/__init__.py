@@ -21,15 +21,19 @@ if TYPE_CHECKING:
 
     from crashenv._api import activate, set_crash_output
     from crashenv._listening import Pipe, Reader, read
+    from crashenv._loghandler import LogHandler
+    from crashenv._seldom.family import note
 
-__all__ = ("Pipe", "Reader", "activate", "read", "set_crash_output")
+__all__ = ("LogHandler", "Pipe", "Reader", "activate", "note", "read", "set_crash_output")
 __version__ = "0.1.0"
 
 # Public names by module, imported when they are asked for (PEP 562).
 _PUBLIC = {
+    "LogHandler": "_loghandler",
     "Pipe": "_listening",
     "Reader": "_listening",
     "activate": "_api",
+    "note": "_seldom.family",
     "read": "_listening",
     "set_crash_output": "_api",
 }

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 _LEAST_NUMBER = 100  # of the passed descriptor: shells and LISTEN_FDS use the low ones
 _PIPE_SIZE = 1 << 20  # what an unprivileged process may ask for (pipe(7))
+_LARGEST_PID = 22  # bits (proc(5), pid_max)
 _F_SETPIPE_SZ = 1031  # named in fcntl from 3.10 on
 
 
@@ -38,24 +39,51 @@ def open_pair() -> "tuple[int, int]":
     return ours, passed
 
 
+def open_family() -> "tuple[int, int]":
+    """Where descendants tell of themselves, and keep their last words (``_seldom.family``).
+
+    The end to read, which raises SIGIO, and a memfd. Raises OSError, AttributeError where
+    there is none.
+    """
+    ours, other = os.pipe()
+    os.close(other)  # whoever opens it anew has one
+    fcntl.fcntl(ours, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(ours, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
+    board = os.memfd_create("crashenv")
+    os.ftruncate(board, os.sysconf("SC_PAGE_SIZE") << _LARGEST_PID)
+    return ours, board
+
+
+def place(fd: int) -> str:
+    """Of one of our files: ``PATH:DEV:INO``, for who may open it anew."""
+    status = os.fstat(fd)
+    return "/proc/%d/fd/%d:%d:%d" % (os.getpid(), fd, status.st_dev, status.st_ino)
+
+
 def environment(
-    passed: int, base: "Mapping[str, str] | None" = None, path: str = "", name: str = ""
+    passed: int,
+    base: "Mapping[str, str] | None" = None,
+    path: str = "",
+    name: str = "",
+    family: "tuple[int, int] | None" = None,
 ) -> "dict[str, str]":
     """Ours, or ``base``, with the crash output and the folder that activates it.
 
     Who did not inherit ``passed`` opens ``path`` anew. The variable is ``name``, or the one
-    that is set.
+    that is set. ``family`` is what ``open_family`` returned.
     """
     environment = dict(os.environ if base is None else base)
     status = os.fstat(passed)
     item = "crashfd=%d:%d:%d" % (passed, status.st_dev, status.st_ino)
     if path:
         item += ":" + path
+    if family is not None:
+        item += ",crashfamily=" + ":".join(map(place, family))
     name = name or variable(environment)
     # An earlier output would cost a warning; what else is set holds.
     before = replaced(
         environment.get(name, environment.get(variable(environment), "")),
-        ("crashfd", "crashfile"),
+        ("crashfd", "crashfile", "crashfamily"),
         item,
     )
     environment[name] = before.lstrip(",")

@@ -75,16 +75,17 @@ class Ending(TypedDict):
     """How the monitor's program ended. Times are in seconds, ``peak_memory`` in bytes.
 
     ``peak_memory`` is never below the monitor's own, from which the program was forked.
-    ``oom_kills`` are the processes of the cgroup that the OOM killer took meanwhile.
+    ``oom_kills`` are the processes of the cgroup that the OOM killer took meanwhile. Of a
+    descendant, times and memory are None, and so is the status where nobody can tell it.
     """
 
     status: Optional[int]
     signal: Optional[str]
     core: bool
     run_time: float
-    user_time: float
-    system_time: float
-    peak_memory: int
+    user_time: Optional[float]
+    system_time: Optional[float]
+    peak_memory: Optional[int]
     oom_kills: Optional[int]
 
 
@@ -122,3 +123,5 @@ class Record(TypedDict, total=False):
     ending: Ending
     stderr: str
     lost: int
+    parent: int
+    last_words: str

@@ -166,6 +166,10 @@ def _lines(record: "Any", row: "Row", first_seen: "Optional[str]", style: Style)
             yield "%s %s\n" % (style.weak("%12s:" % name), printable(value))
     yield "\n"
     yield from _text(_rest_of_death(record), record, style)
+    if record.get("last_words"):
+        yield "\n" + style.weak("Last words:") + "\n"
+        words = record["last_words"].rstrip("\n").split("\n")
+        yield from (printable(line) + "\n" for line in words)
     if record.get("stderr"):
         yield "\n" + style.weak("Standard error, its end:") + "\n"
         yield from (printable(line) + "\n" for line in record["stderr"].rstrip("\n").split("\n"))
@@ -177,7 +181,8 @@ def _rest_of_death(record: "Any") -> str:
     if record["kind"] != "death" or not record.get("ending"):
         return text
     lines = text.split("\n")
-    del lines[: 2 if len(lines) > 1 and lines[1].startswith("Run time ") else 1]
+    numbers = ("Run time ", "Process ")
+    del lines[: 2 if len(lines) > 1 and lines[1].startswith(numbers) else 1]
     return "\n".join(lines)
 
 
@@ -197,7 +202,8 @@ def _facts(record: "Any", row: "Row", first_seen: "Optional[str]") -> "Iterator[
         yield "Time", times.local(record["time"]) + (" (%s)" % ago if ago else "")
     yield "Program", record["program"] or ""
     yield "Command", " ".join(record.get("command") or [])
-    yield "Process", "" if record["pid"] is None else str(record["pid"])
+    parent = " (child of %s)" % record["parent"] if record.get("parent") else ""
+    yield "Process", "" if record["pid"] is None else str(record["pid"]) + parent
     yield "Worker", record.get("process") or ""
     yield "Thread", "" if record.get("process") else record["thread"] or ""
     yield "Tags", ", ".join("%s=%s" % item for item in (record.get("tags") or {}).items())

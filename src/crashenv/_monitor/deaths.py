@@ -38,7 +38,7 @@ def ending(
     is_signal = os.WIFSIGNALED(status)
     return {
         "status": None if is_signal else os.WEXITSTATUS(status),
-        "signal": _signal_name(os.WTERMSIG(status)) if is_signal else None,
+        "signal": signal_name(os.WTERMSIG(status)) if is_signal else None,
         "core": os.WCOREDUMP(status),
         "run_time": round(run_time, 6),
         "user_time": round(usage.ru_utime, 6),
@@ -76,8 +76,36 @@ def fatal_error(stderr: "bytes | None") -> "tuple[bytes, str]":
     return text[start:], line.decode("utf-8", "backslashreplace")
 
 
+def ending_of_member(status: "int | None", run_time: float, oom_kills: "int | None") -> "Ending":
+    """Of a descendant, of which only its parent gets to know more."""
+    is_signal = status is not None and os.WIFSIGNALED(status)
+    return {
+        "status": None if status is None or is_signal else os.WEXITSTATUS(status),
+        "signal": signal_name(os.WTERMSIG(status or 0)) if is_signal else None,
+        "core": status is not None and os.WCOREDUMP(status),
+        "run_time": round(run_time, 6),
+        "user_time": None,
+        "system_time": None,
+        "peak_memory": None,
+        "oom_kills": oom_kills,
+    }
+
+
+def text_of_member(ending: "Ending", pid: int, parent: int, dump: bytes) -> str:
+    """What the record of a descendant's death says."""
+    told = "%s\nProcess %d, child of %d, run time %.3f s\n" % (
+        cause(ending),
+        pid,
+        parent,
+        ending["run_time"],
+    )
+    return told + dump.decode("utf-8", "backslashreplace")
+
+
 def cause(ending: "Ending") -> str:
     """In a few words, for people."""
+    if ending["signal"] is None and ending["status"] is None:
+        return "ended without a clean exit"
     if ending["signal"] is None:
         return "exited with status %s before the program began" % ending["status"]
     if ending["signal"] == "SIGKILL" and ending["oom_kills"]:
@@ -90,9 +118,9 @@ def text(ending: "Ending", reason: str, dump: bytes) -> str:
     told = "%s\nRun time %.3f s, user %.3f s, system %.3f s, peak memory %.1f MiB\n%s" % (
         "%s: %s" % (cause(ending), reason) if reason else cause(ending),
         ending["run_time"],
-        ending["user_time"],
-        ending["system_time"],
-        ending["peak_memory"] / (1 << 20),
+        ending["user_time"] or 0,
+        ending["system_time"] or 0,
+        (ending["peak_memory"] or 0) / (1 << 20),
         dump.decode("utf-8", "backslashreplace"),
     )
     return told if told.endswith("\n") else told + "\n"
@@ -113,7 +141,7 @@ def program(command: "Sequence[str]") -> str:
     return command[0]
 
 
-def _signal_name(number: int) -> str:
+def signal_name(number: int) -> str:
     names = [name for name in dir(_signal) if name.startswith("SIG") and name[3] != "_"]
     names = [name for name in names if getattr(_signal, name) == number]
     # of two names, the first of SIGABRT, SIGIOT; SIGCHLD, SIGCLD; SIGIO, SIGPOLL

@@ -8,6 +8,7 @@ pipe announces its bytes by a signal too (O_ASYNC, fcntl(2)): one blocking wait.
 """
 
 import os
+import select
 from time import monotonic, sleep
 
 from crashenv import _parent, _store
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from signal import struct_siginfo
     from typing import NoReturn
 
+    from crashenv._monitor.family import Family
     from crashenv._monitor.options import Options
     from crashenv._monitor.reports import Reports
     from crashenv._monitor.stderr import Tee
@@ -70,6 +72,7 @@ class Monitor:
         self._leads_session = os.getsid(0) == os.getpid()
         self._tee: Tee | None = None
         self._reports: Reports | None = None
+        self._family: Family | None = None
         self._status: int | None = None
         self._program_stopped = self._slept = self._more = self._is_urgent = False
         self._oom_kills = oom.kills()
@@ -90,7 +93,13 @@ class Monitor:
         stderr = None if self._tee is None else self._tee.stderr
         # Opening our end for writing gives a pipe's other end (proc(5)).
         path = "/proc/%d/fd/%d" % (os.getpid(), self._pipe)
-        environment = _parent.environment(passed, path=path, name=self._options.variable)
+        try:
+            self._family_files: tuple[int, int] | None = _parent.open_family()
+        except (AttributeError, OSError):  # no memfd_create(2), or a limit
+            self._family_files = None
+        environment = _parent.environment(
+            passed, path=path, name=self._options.variable, family=self._family_files
+        )
         self._began = monotonic()
         self._program = program.start(
             self._options.command, environment, self._dispositions, stderr=stderr
@@ -154,6 +163,7 @@ class Monitor:
         if info is not None:
             self._handle(info)
         self._read()
+        self._meet_family()
         self._receivers.work()
         if self._reports is not None:
             self._reports.work()
@@ -217,6 +227,8 @@ class Monitor:
             if pid == self._program and self._status is None:
                 self._program_changed(status, usage)
             elif os.WIFEXITED(status) or os.WIFSIGNALED(status):
+                if self._family is not None:
+                    self._family.reaped(pid, status)
                 self._receivers.child_ended(pid, status)
 
     def _program_changed(self, status: int, usage: "struct_rusage") -> None:
@@ -258,6 +270,24 @@ class Monitor:
                 self._stop_reading()
         self._more = True
 
+    def _meet_family(self) -> None:
+        """Who has arrived, and who has died?"""
+        if self._family is None:
+            if self._family_files is None:
+                return
+            poll = select.poll()
+            poll.register(self._family_files[0], select.POLLIN)
+            if not any(event & select.POLLIN for _, event in poll.poll(0)):
+                return
+            from crashenv._monitor.family import Family
+
+            self._family = Family(*self._family_files, self._program)
+        self._family.read()
+        for member in self._family.ended():
+            if member.is_crash():
+                self._read()
+                self._receive().member_ended(member)
+
     def _stop_reading(self) -> None:
         if self._pipe >= 0:
             os.close(self._pipe)
@@ -274,6 +304,7 @@ class Monitor:
 
     def _take_leave(self, ended: float) -> None:
         self._read()
+        self._meet_family()
         self._report_death(ended)
         self._wait_for_stragglers(ended)
         if self._reports is not None:
@@ -293,7 +324,8 @@ class Monitor:
             oom_kills = (oom.kills() or 0) - self._oom_kills
         ending = deaths.ending(self._status, self._usage, ended - self._began, oom_kills)
         if self._reports is not None or deaths.is_crash(ending, stderr):
-            self._receive().program_ended(ending, stderr)
+            words = self._family.words_of_program() if self._family is not None else ""
+            self._receive().program_ended(ending, stderr, words)
 
     def _wait_for_stragglers(self, ended: float) -> None:
         """Whoever still holds the pipe may be writing, or be a daemon that never will."""

@@ -12,6 +12,7 @@ from crashenv._wire import timestamp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from crashenv._monitor.family import Member
     from crashenv._monitor.options import Options
     from crashenv._monitor.receivers import Receivers
     from crashenv._reading.frames import Frame
@@ -21,6 +22,7 @@ _QUIET = 0.5  # seconds without a byte, after which a dump is complete
 # Of a flood, what waits to be kept; the pipe is read on all the same.
 _MOST_WAITING = 1000
 _MOST_BYTES = 4 << 20
+_MOST_UNCLAIMED = 100
 
 
 class Reports:
@@ -34,6 +36,8 @@ class Reports:
         self._is_flushed = False
         self._waiting: list[Frame] = []
         self._waiting_bytes = 0
+        # Dumps, which do not say whose they are, and until when a death may claim them.
+        self._unclaimed: list[tuple[float, Frame]] = []
         self._lost = self._lost_before = 0
         # The program's own newest record, which its ending belongs to.
         self._newest: tuple[str, Record] | None = None
@@ -54,7 +58,9 @@ class Reports:
 
     def _queue(self, frames: "list[Frame]") -> None:
         for frame in frames:
-            if len(self._waiting) >= _MOST_WAITING or self._waiting_bytes >= _MOST_BYTES:
+            if frame.kind == "dump" and len(self._unclaimed) < _MOST_UNCLAIMED:
+                self._unclaimed.append((monotonic() + _QUIET, frame))
+            elif len(self._waiting) >= _MOST_WAITING or self._waiting_bytes >= _MOST_BYTES:
                 self._lost += 1
             else:
                 self._waiting.append(frame)
@@ -64,15 +70,19 @@ class Reports:
         """In how many seconds ``work``, or ``flush``, has something to do."""
         found: list[float] = [0] if self._waiting else []
         now = monotonic()
+        if self._unclaimed:
+            found.append(max(0, self._unclaimed[0][0] - now))
         if not self._is_flushed:
             found.append(self.last_byte + _QUIET - now)
         return found
 
     def work(self) -> None:
         """Keep one report."""
+        if self._unclaimed and self._unclaimed[0][0] <= monotonic():
+            self._waiting.append(self._unclaimed.pop(0)[1])
         if self._waiting:
             frame = self._waiting.pop(0)
-            self._waiting_bytes -= len(frame.raw)
+            self._waiting_bytes = max(0, self._waiting_bytes - len(frame.raw))
             try:
                 self._keep(build.record(frame))
             except Exception as error:  # the program must not lose its parent for that
@@ -91,21 +101,20 @@ class Reports:
 
     # --- when it has ended
 
-    def program_ended(self, ending: "Ending", stderr: "bytes | None") -> None:
+    def program_ended(self, ending: "Ending", stderr: "bytes | None", words: str = "") -> None:
         """Keep what it left, and its death if that was a crash."""
         self._is_flushed = True
-        frames = self._splitter.flush()
+        self._queue(self._splitter.flush())
         if not deaths.is_crash(ending, stderr):
-            self._queue(frames)
             self._keep_waiting()
             self._add_ending(ending)
             return
-        dump = None
-        if deaths.is_core_signal(ending) and frames and frames[-1].kind == "dump":
-            dump = frames.pop()
-        self._queue(frames)
+        dump = self._claim(b"") if deaths.is_core_signal(ending) else None
         self._keep_waiting()
-        self._keep(self._death(ending, stderr, dump))
+        record = self._death(ending, stderr, dump)
+        if words:
+            record["last_words"] = words
+        self._keep(record)
 
     def _death(self, ending: "Ending", stderr: "bytes | None", dump: "Frame | None") -> "Record":
         text, reason = (dump.raw, "") if dump else deaths.fatal_error(stderr)
@@ -120,6 +129,36 @@ class Reports:
             record["stderr"] = stderr.decode("utf-8", "backslashreplace")
         return record
 
+    def member_ended(self, member: "Member") -> None:
+        """Keep a descendant's death, with its own dump if it wrote one."""
+        run_time = monotonic() - member.began
+        ending = deaths.ending_of_member(member.status, run_time, member.oom_kills)
+        dump = None
+        if deaths.is_core_signal(ending):
+            self._queue(self._splitter.flush())
+            dump = self._claim(member.thread.encode())
+        raw = dump.raw if dump else b""
+        command = member.command or self._options.command
+        record = build.death(
+            member.pid,
+            timestamp(time_ns()),
+            deaths.program(command),
+            deaths.text_of_member(ending, member.pid, member.parent, raw),
+        )
+        record["ending"], record["command"] = ending, command
+        record["parent"] = member.parent
+        if member.words:
+            record["last_words"] = member.words
+        self._keep(record)
+
+    def _claim(self, thread: bytes) -> "Frame | None":
+        """The newest dump, of those in which ``thread`` is if there is one."""
+        found = [item for item in self._unclaimed if thread in item[1].raw]
+        for item in (*found[-1:], *self._unclaimed[-1:]):
+            self._unclaimed.remove(item)
+            return item[1]
+        return None
+
     def finish(self) -> None:
         """Keep what is left, and tell what was lost."""
         self._is_flushed = True
@@ -133,12 +172,14 @@ class Reports:
     # --- one record
 
     def _keep_waiting(self) -> None:
+        self._waiting += [frame for _, frame in self._unclaimed]
+        self._unclaimed = []
         while self._waiting:
             self.work()
 
     def _keep(self, record: "Record") -> None:
         record["time"] = record["time"] or timestamp(time_ns())
-        record["command"] = self._options.command
+        record.setdefault("command", self._options.command)
         if record["program"] is None:  # of a dump, which has no header
             record["program"] = deaths.program(self._options.command)
         if self._lost != self._lost_before:

@@ -127,13 +127,16 @@ def crash_items(text: str) -> "Iterable[str]":
 
 
 def replaced(text: str, keys: "Collection[str]", item: "str | None") -> str:
-    """``text`` without the items of ``keys``, and with ``item`` if that is not None.
+    """``text`` with ``item`` in place of the items of ``keys``; without them if that is None.
 
     Items of others stay as they are.
     """
-    kept = [i for i in text.split(",") if i.partition("=")[0].strip() not in keys]
+    items = text.split(",")
+    is_theirs = [one.partition("=")[0].strip() not in keys for one in items]
+    kept = [one for one, stays in zip(items, is_theirs) if stays]
     if item is not None:
-        kept.append(item)
+        first = is_theirs.index(False) if False in is_theirs else len(items)
+        kept.insert(first, item)
     return ",".join(kept)
 
 

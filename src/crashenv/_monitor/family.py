@@ -1,0 +1,233 @@
+"""The program's descendants: who is there, who has died, of what, and with which last words.
+
+Each activated process says that it has started, or was forked (see ``_seldom.family``).
+From then on a pidfd tells its end (pidfd_open(2)), whoever its parent is. What signals
+the end of a pidfd is poll(2) alone: O_ASYNC has no effect on it (neither on an epoll
+descriptor). So a thread waits, and raises the signal that the monitor's loop waits for.
+"""
+
+import fcntl
+import os
+import select
+from _thread import start_new_thread
+from time import monotonic
+
+from crashenv._monitor import deaths, oom
+from crashenv._seldom.family import ROOM, last_words, slot_size
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal as _signal
+    from collections.abc import Iterator
+else:
+    import _signal
+
+# pidfd.h (Linux 6.15): the status of a process that was reaped already
+_PIDFD_GET_INFO = 0xC040FF0B
+_PIDFD_INFO_EXIT = 1 << 3
+_INFO_SIZE = 64
+_EXIT_CODE = slice(60, 64)
+_STATUS_FIELD = 52  # of /proc/PID/stat (proc(5)), which a zombie still has
+_MOST_MEMBERS = 10_000
+_CHUNK = 1 << 16
+
+
+class Member:
+    """A process below the monitor. ``thread`` is its main thread's number, as a dump has it."""
+
+    def __init__(self, pid: int, parent: int, thread: str, command: "list[str]") -> None:
+        self.pid = pid
+        self.parent = parent
+        self.thread = thread
+        self.command = command
+        self.began = monotonic()
+        self.is_fork = False
+        self.status: int | None = None  # a wait status; None if nobody can tell
+        self.oom_kills: int | None = None
+        self.words = ""
+
+    def is_crash(self) -> bool:
+        """Whether it died of what it could not report.
+
+        A forked child ends by os._exit(), which tells nobody: without a status, only of
+        an interpreter that said nothing is more to be assumed.
+        """
+        if self.status is None:
+            return not self.is_fork
+        if not os.WIFSIGNALED(self.status):
+            return False
+        name = deaths.signal_name(os.WTERMSIG(self.status))
+        return name == "SIGKILL" or name in deaths.CORE_SIGNALS
+
+
+class Family:
+    """``source`` is the end of arrivals to read, ``board`` the memory of the last words.
+
+    The monitor waits for ``program`` itself.
+    """
+
+    def __init__(self, source: int, board: int, program: int) -> None:
+        self._program = program
+        self._source = source
+        self._board = board
+        self._rest = b""
+        self._members: dict[int, Member] = {}  # by process id
+        self._ends: dict[int, int] = {}  # pidfd: process id
+        self._reaped: dict[int, int] = {}
+        self._epoll: select.epoll | None = None
+        self._oom_kills = oom.kills() or 0
+
+    # --- arrivals
+
+    def read(self) -> None:
+        """Take what processes have said."""
+        while True:
+            try:
+                data = os.read(self._source, _CHUNK)
+            except (BlockingIOError, InterruptedError):
+                return
+            if not data:  # nobody has it open just now
+                return
+            *lines, self._rest = (self._rest + data).split(b"\n")
+            self._rest = self._rest[-_CHUNK:]
+            for line in lines:
+                try:
+                    self._take(line)
+                except (ValueError, IndexError):  # whoever can open the pipe can write there
+                    pass
+
+    def _take(self, line: bytes) -> None:
+        what, _, rest = line.partition(b" ")
+        if what == b"left":
+            self._forget(int(rest))
+        elif what in (b"join", b"fork"):
+            pid, parent, thread, *arguments = rest.split(b" ", 3)
+            words = arguments[0].split(b"\0") if arguments else []
+            command = [os.fsdecode(word) for word in words if word] or _command(int(pid))
+            member = Member(int(pid), int(parent), "0x%016x" % int(thread, 16), command)
+            member.is_fork = what == b"fork"
+            before = self._members.get(member.parent)
+            if member.is_fork and before is not None:
+                member.command = before.command
+            self._add(member)
+
+    def _add(self, member: Member) -> None:
+        known = self._members.get(member.pid)
+        if known is not None:  # it executed another program
+            known.command = member.command or known.command
+            known.thread, known.is_fork = member.thread, member.is_fork
+            return
+        if len(self._members) >= _MOST_MEMBERS or member.pid == self._program:
+            return
+        try:
+            pidfd = os.pidfd_open(member.pid)
+        except (AttributeError, OSError):  # before Linux 5.3; it is gone and was reaped
+            return
+        self._members[member.pid] = member
+        self._ends[pidfd] = member.pid
+        if self._epoll is None:
+            self._epoll = select.epoll()
+            start_new_thread(_wait, (self._epoll,))
+        self._epoll.register(pidfd, select.EPOLLIN | select.EPOLLONESHOT)
+
+    def _forget(self, pid: int) -> None:
+        """It ends of its own accord."""
+        member = self._members.pop(pid, None)
+        for pidfd in [fd for fd, other in self._ends.items() if other == pid]:
+            del self._ends[pidfd]
+            os.close(pidfd)  # which also takes it out of the epoll set (epoll(7))
+        if member is not None:
+            self._take_words(member)
+
+    # --- ends
+
+    def reaped(self, pid: int, status: int) -> None:
+        """A descendant that became our child has ended with that wait status."""
+        if pid in self._members:
+            self._reaped[pid] = status
+
+    def ended(self) -> "Iterator[Member]":
+        """Those that have ended without a word since the last call."""
+        if not self._ends:
+            return
+        poll = select.poll()
+        for pidfd in self._ends:
+            poll.register(pidfd, select.POLLIN)
+        for pidfd, _ in poll.poll(0):
+            pid = self._ends.pop(pidfd)
+            member = self._members.pop(pid)
+            status = self._reaped.pop(pid, None)
+            if status is None:
+                status = _status_of_zombie(pid)
+            if status is None:
+                status = _status_by_pidfd(pidfd)
+            member.status = status
+            os.close(pidfd)
+            self._take_words(member)
+            kills = oom.kills() or 0
+            member.oom_kills, self._oom_kills = kills - self._oom_kills, kills
+            yield member
+
+    def words_of_program(self) -> str:
+        member = Member(self._program, 0, "", [])
+        self._take_words(member)
+        return member.words
+
+    def _take_words(self, member: Member) -> None:
+        """Read its page of the board, and give the page back."""
+        size = slot_size()
+        try:
+            slot = os.pread(self._board, ROOM, member.pid * size)
+            if slot[:1] in (b"", b"\0"):
+                return
+            member.words = last_words(slot)
+            from mmap import MADV_REMOVE, mmap
+
+            with mmap(self._board, size, offset=member.pid * size) as page:
+                page.madvise(MADV_REMOVE)
+        except (ImportError, OSError, ValueError):
+            pass
+
+
+def _command(pid: int) -> "list[str]":
+    """Of an interpreter that does not know (before 3.10), or of a fork."""
+    try:
+        with open("/proc/%d/cmdline" % pid, "rb") as file:
+            return [os.fsdecode(word) for word in file.read(_CHUNK).split(b"\0")[:-1]]
+    except OSError:
+        return []
+
+
+def _wait(epoll: "select.epoll") -> None:
+    """In a thread of its own: a process has ended, so wake the loop up."""
+    while True:
+        try:
+            epoll.poll()
+            os.kill(os.getpid(), _signal.SIGIO)
+        except (OSError, ValueError):
+            return
+
+
+def _status_of_zombie(pid: int) -> "int | None":
+    """Of one that its parent has not reaped yet; 0 there may also mean "not allowed"."""
+    try:
+        with open("/proc/%d/stat" % pid, "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except OSError:
+        return None
+    # The third field is the first one here.
+    if not fields or fields[0] not in (b"Z", b"X") or len(fields) < _STATUS_FIELD - 2:
+        return None
+    return int(fields[_STATUS_FIELD - 3])
+
+
+def _status_by_pidfd(pidfd: int) -> "int | None":
+    info = bytearray(_INFO_SIZE)
+    info[:8] = _PIDFD_INFO_EXIT.to_bytes(8, "little")
+    try:
+        fcntl.ioctl(pidfd, _PIDFD_GET_INFO, info)
+    except OSError:  # ENOTTY before Linux 6.13
+        return None
+    if not int.from_bytes(info[:8], "little") & _PIDFD_INFO_EXIT:
+        return None
+    return int.from_bytes(info[_EXIT_CODE], "little", signed=True)

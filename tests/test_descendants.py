@@ -1,0 +1,145 @@
+"""Deaths of the descendants of what ``crashenv run`` runs, and their last words."""
+
+from __future__ import annotations
+
+import os
+import sys
+import unittest
+from typing import Any
+
+from tests.driver import MonitorTest
+
+BEGIN = """
+import os, signal, subprocess, sys
+def start(source):
+    child = subprocess.Popen([sys.executable, "-c", source + NOTE], stdin=-1, stdout=-1)
+    child.stdout.readline()
+    return child
+NOTE = '''
+import sys
+print("ready", flush=True)
+sys.stdin.read()
+'''
+"""
+
+
+@unittest.skipUnless(hasattr(os, "pidfd_open"), "needs pidfd_open")
+class Descendants(MonitorTest):
+    def watched(self, source: str, *options: str) -> list[dict[str, Any]]:
+        result = self.run_monitored(BEGIN + source, "--quiet", *options)
+        self.assertEqual((result.status, result.stderr), (0, b""), str(result))
+        return self.records()
+
+    def test_killed(self) -> None:
+        (record,) = self.watched(
+            "child = start('import crashenv; crashenv.note(\"order 7\")')\n"
+            "child.kill(); child.wait(); print(child.pid, os.getpid())"
+        )
+        self.assertEqual((record["kind"], record["summary"]), ("death", "killed by SIGKILL"))
+        self.assertEqual(record["ending"]["signal"], "SIGKILL")
+        self.assertEqual(record["last_words"], "order 7\n")
+        self.assertEqual(record["command"][0], sys.executable)
+        self.assertIn("order 7", record["command"][2])
+        self.assertGreater(record["pid"], 1)
+        self.assertGreater(record["parent"], 1)
+
+    def test_native_crash_is_one_record_with_its_dump(self) -> None:
+        for number in ("SIGSEGV", "SIGABRT", "SIGQUIT"):
+            with self.subTest(number):
+                for path in self.store.glob("*"):
+                    path.unlink()
+                (record,) = self.watched(
+                    "child = start(''); child.send_signal(signal.%s); child.wait()" % number
+                )
+                self.assertEqual(record["ending"]["signal"], number)
+                self.assertRegex(record["where"], r"<string>:[34] in <module>")
+                self.assertEqual(len(record["dump"]["threads"]), 1)
+
+    def test_each_of_several_gets_its_own_dump(self) -> None:
+        records = self.watched(
+            "source = 'def f%d(): print(flush=True); sys.stdin.read()\\nimport sys\\nf%d()'\n"
+            "children = [start(source % (n, n)) for n in range(5)]\n"
+            "for child in children: child.send_signal(signal.SIGSEGV); child.wait()\n"
+        )
+        self.assertEqual([record["kind"] for record in records], ["death"] * 5)
+        for record in records:
+            function = record["where"].rpartition(" ")[2]
+            self.assertIn("def %s()" % function, record["command"][2])
+
+    def test_forked_workers(self) -> None:
+        records = self.watched(
+            "import glob, multiprocessing, time\n"
+            "folder = os.environ['PYDEBUG'].partition('/proc/')[2].partition('/')[0]\n"
+            "def is_seen():\n"
+            "    for path in glob.glob('/proc/%s/fdinfo/*' % folder):\n"
+            "        try: text = open(path).read()\n"
+            "        except OSError: continue\n"
+            "        if '\\nPid:\\t%d\\n' % os.getpid() in text: return True\n"
+            "def work():\n"
+            "    while not is_seen(): time.sleep(0.01)\n"
+            "    os.kill(os.getpid(), signal.SIGKILL)\n"
+            "context = multiprocessing.get_context('fork')\n"
+            "for target in (work, print, work):\n"
+            "    process = context.Process(target=target)\n"
+            "    process.start()\n"
+            "    process.join()\n"
+        )
+        self.assertEqual([record["summary"] for record in records], ["killed by SIGKILL"] * 2)
+        self.assertNotEqual(records[0]["pid"], records[1]["pid"])
+
+    def test_grandchildren_and_orphans(self) -> None:
+        source = (
+            "child = start('import os; os.fork() or os.kill(os.getpid(), 9)\\n')\n"
+            "child.communicate()"
+        )
+        self.assertEqual([r["summary"] for r in self.watched(source)], ["killed by SIGKILL"])
+
+    def test_other_ends_are_no_crashes(self) -> None:
+        records = self.watched(
+            "run = lambda code: subprocess.run([sys.executable, '-c', code], stderr=-3)\n"
+            "for code in ('pass', 'import os; os._exit(3)', 'import sys; sys.exit(1)',\n"
+            '             \'import os; os.execv("/bin/true", ["true"])\',\n'
+            "             'import os; os.fork() or os._exit(1)'): run(code)\n"
+            "for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGUSR1):\n"
+            "    child = start('import signal; signal.signal(2, signal.SIG_DFL)')\n"
+            "    child.send_signal(number); child.wait()\n"
+            "child = start(''); child.kill(); child.wait()"  # so that something is seen
+        )
+        self.assertEqual([record["summary"] for record in records], ["killed by SIGKILL"])
+
+    def test_exception_is_one_record(self) -> None:
+        (record,) = self.watched("subprocess.run([sys.executable, '-c', '1/0'], stderr=-3)")
+        self.assertEqual(record["kind"], "exception")
+
+    def test_program_has_last_words_too(self) -> None:
+        source = "import crashenv, os\ncrashenv.note('over')\nos.kill(os.getpid(), 9)"
+        self.run_monitored(source, "--quiet")
+        (record,) = self.records()
+        self.assertEqual(record["last_words"], "over\n")
+
+    def test_log_handler(self) -> None:
+        source = (
+            "import crashenv, logging, os\n"
+            "logging.getLogger().addHandler(crashenv.LogHandler())\n"
+            "for n in range(2000): logging.warning('step %d', n)\n"
+            "os.kill(os.getpid(), 9)"
+        )
+        self.run_monitored(source, "--quiet")
+        (record,) = self.records()
+        self.assertTrue(record["last_words"].endswith("step 1998\nstep 1999\n"))
+        self.assertLessEqual(len(record["last_words"]), 4096)
+
+    def test_page_of_a_dead_process_is_given_back(self) -> None:
+        (record,) = self.watched(
+            "child = start('import crashenv; crashenv.note(\"x\")')\n"
+            "child.kill(); child.wait()\n"
+            "import time; deadline = time.monotonic() + 20\n"
+            "board = os.environ['PYDEBUG'].partition('crashfamily=')[2].split(':')[3]\n"
+            "while os.stat(board).st_blocks and time.monotonic() < deadline: time.sleep(0.01)\n"
+            "assert not os.stat(board).st_blocks"
+        )
+        self.assertEqual(record["last_words"], "x\n")
+
+
+if __name__ == "__main__":
+    unittest.main()
