@@ -299,7 +299,8 @@ class Errors(ApiTest):
 
     def test_name_that_the_package_does_not_have(self) -> None:
         program = "print(hasattr(crashenv, 'nothing'), sorted(crashenv.__all__))"
-        names = "['LogHandler', 'Pipe', 'Reader', 'activate', 'note', 'read', 'set_crash_output']"
+        names = "['LogHandler', 'Pipe', 'Reader', 'activate', 'note', 'read', "
+        names += "'set_crash_output', 'start_monitor']"
         self.assertEqual(self.output_of(program), ["False " + names])
 
 

@@ -242,6 +242,7 @@ class PassingTest(MonitorTest):
                 printed = self.run_monitored(program, env={**self.env, "PYDEBUG": before}).stdout
                 place = r"/proc/\d+/fd/\d+"
                 item = r"crashfd=1\d\d:\d+:\d+:%s,crashfamily=%s:\d+:\d+:%s:\d+:\d+"
+                item += ",crashsignal=RTMAX"
                 item %= place, place, place
                 self.assertRegex(printed.decode(), r"\A%s%s\n\Z" % (kept, item))
 

@@ -23,8 +23,18 @@ if TYPE_CHECKING:
     from crashenv._listening import Pipe, Reader, read
     from crashenv._loghandler import LogHandler
     from crashenv._seldom.family import note
+    from crashenv._starting import start_monitor
 
-__all__ = ("LogHandler", "Pipe", "Reader", "activate", "note", "read", "set_crash_output")
+__all__ = (
+    "LogHandler",
+    "Pipe",
+    "Reader",
+    "activate",
+    "note",
+    "read",
+    "set_crash_output",
+    "start_monitor",
+)
 __version__ = "0.1.0"
 
 # Public names by module, imported when they are asked for (PEP 562).
@@ -36,6 +46,7 @@ _PUBLIC = {
     "note": "_seldom.family",
     "read": "_listening",
     "set_crash_output": "_api",
+    "start_monitor": "_starting",
 }
 
 # "python -m trace" shows what a module does whose globals have a __file__.

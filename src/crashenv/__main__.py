@@ -19,6 +19,8 @@ else:
 # name: (module, what it does, as the help says it)
 COMMANDS = {
     "run": ("crashenv._cli.run", "run a program and keep the reports of its crashes"),
+    "collect": ("crashenv._cli.collect", "keep the reports that arrive on standard input"),
+    "dump": ("crashenv._cli.dump", "print the stacks of a running process"),
     "list": ("crashenv._cli.list", "list the crashes in the store, or in files"),
     "show": ("crashenv._cli.show", "show a crash"),
     "parse": ("crashenv._cli.parse", "print the reports of a file as lines of JSON"),

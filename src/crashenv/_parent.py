@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 _LEAST_NUMBER = 100  # of the passed descriptor: shells and LISTEN_FDS use the low ones
 _PIPE_SIZE = 1 << 20  # what an unprivileged process may ask for (pipe(7))
 _LARGEST_PID = 22  # bits (proc(5), pid_max)
+DUMP_SIGNAL = "RTMAX"  # what ``crashenv dump`` sends; hardly a program uses the last one
 _F_SETPIPE_SZ = 1031  # named in fcntl from 3.10 on
 
 
@@ -73,13 +74,15 @@ def environment(
     that is set. ``family`` is what ``open_family`` returned.
     """
     environment = dict(os.environ if base is None else base)
+    name = name or variable(environment)
     status = os.fstat(passed)
     item = "crashfd=%d:%d:%d" % (passed, status.st_dev, status.st_ino)
     if path:
         item += ":" + path
     if family is not None:
         item += ",crashfamily=" + ":".join(map(place, family))
-    name = name or variable(environment)
+    if family is not None and not _has(environment.get(name, ""), "crashsignal"):
+        item += ",crashsignal=" + DUMP_SIGNAL
     # An earlier output would cost a warning; what else is set holds.
     before = replaced(
         environment.get(name, environment.get(variable(environment), "")),
@@ -90,6 +93,10 @@ def environment(
     paths = [folder(), environment.get("PYTHONPATH", "")]
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     return environment
+
+
+def _has(text: str, key: str) -> bool:
+    return any(item.partition("=")[0].strip() == key for item in text.split(","))
 
 
 def fill_standard_descriptors() -> None:

@@ -5,7 +5,7 @@ import sys
 
 import crashenv
 from crashenv._cli.options import Command, Option, UsageError, count, size
-from crashenv._seldom.settings import SECOND_NAME, VARIABLE
+from crashenv._seldom.settings import SECOND_NAME, VARIABLE, parse, variable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,13 +34,15 @@ def _run(values: "Values") -> int:
         raise UsageError("needs Linux")
     if not hasattr(_signal, "sigwaitinfo"):
         raise UsageError("needs CPython: %s cannot wait for signals" % sys.implementation.name)
-    _leave_to_the_program()
+    earlier = leave_to_the_program()
     from crashenv._monitor import loop
 
-    loop.run(_options(values))
+    asked = options(values)
+    asked.earlier = earlier
+    loop.run(asked)
 
 
-def _options(values: "Values") -> "Options":
+def options(values: "Values") -> "Options":
     from crashenv._monitor.options import Options
 
     options = Options(values.operands)
@@ -50,6 +52,7 @@ def _options(values: "Values") -> "Options":
     options.capture_stderr = bool(values["capture_stderr"])
     options.quiet = bool(values["quiet"])
     options.variable = values["variable"] or ""
+    options.dump_on_term = values["dump_on_term"]
     if values["on_crash"]:
         options.receivers.append(_on_crash(values["on_crash"]))
     return options
@@ -64,10 +67,12 @@ def _on_crash(command: "list[str]") -> "Callable[[Dispositions], Receiver]":
     return make
 
 
-def _leave_to_the_program() -> None:
+def leave_to_the_program() -> "int | str | None":
     """Take back what PYTHONPATH, PYDEBUG and "python -m" did here, meant for the program.
 
-    A module of the program may have the name of one of the standard library's.
+    Returns the crash output that was set, which is to get the program's reports as well: a
+    descriptor, or the name of a file with ``%p`` in it; None if there is none. A module of
+    the program may have the name of one of the standard library's.
     """
     given = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     try:
@@ -76,10 +81,26 @@ def _leave_to_the_program() -> None:
     except FileNotFoundError:  # the working directory was removed
         pass
     output = crashenv._state.output
-    if output is not None:
-        if output.at_exit is not None:
-            output.at_exit()
-        crashenv.set_crash_output(None)
+    if output is None:
+        return None
+    told, _ = parse(os.environ.get(variable(os.environ), ""))
+    earlier: int | str | None = told.path
+    if earlier is None and output.fd >= 0:
+        earlier = os.dup(output.fd)
+    if output.at_exit is not None:
+        output.at_exit()
+    crashenv.set_crash_output(None)
+    return earlier
+
+
+def _seconds(value: str) -> float:
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = -1
+    if not 0 <= seconds < 1e9:
+        raise UsageError("%r is no number of seconds" % value)
+    return seconds
 
 
 def _variable(value: str) -> str:
@@ -106,6 +127,27 @@ def _words(value: str) -> "list[str]":
     return words
 
 
+QUIET = Option("-q, --quiet", "", "do not print a line for each crash")
+# What a monitor does with the records.
+KEEPING = (
+    Option(
+        "--store",
+        "DIR",
+        "keep the records in DIR; $XDG_STATE_HOME/crashenv, or\n"
+        "~/.local/state/crashenv, unless given",
+        _folder,
+    ),
+    Option("--max-records", "N", "keep the newest N records (1000)", count),
+    Option("--max-size", "SIZE", "keep SIZE bytes of them, with K, M or G (64M)", size),
+    Option(
+        "--on-crash",
+        "PROGRAM",
+        "run PROGRAM for each crash, one at a time; its words are\n"
+        "split as a shell would, and no shell runs",
+        _words,
+    ),
+    QUIET,
+)
 _COMMAND = Command(
     "run",
     "[OPTION...] [--] COMMAND [ARGUMENT...]",
@@ -119,22 +161,7 @@ SIGKILL, the OOM killer, a C abort(). Signals, terminal and status are those of
 COMMAND. As process 1 of a container it reaps orphans.
 """,
     (
-        Option(
-            "--store",
-            "DIR",
-            "keep the records in DIR; $XDG_STATE_HOME/crashenv, or\n"
-            "~/.local/state/crashenv, unless given",
-            _folder,
-        ),
-        Option("--max-records", "N", "keep the newest N records (1000)", count),
-        Option("--max-size", "SIZE", "keep SIZE bytes of them, with K, M or G (64M)", size),
-        Option(
-            "--on-crash",
-            "PROGRAM",
-            "run PROGRAM for each crash, one at a time; its words are\n"
-            "split as a shell would, and no shell runs",
-            _words,
-        ),
+        *KEEPING[:-1],
         Option(
             "--capture-stderr",
             "",
@@ -148,7 +175,13 @@ COMMAND. As process 1 of a container it reaps orphans.
             "PYDEBUG, or the one that is set, unless given",
             _variable,
         ),
-        Option("-q, --quiet", "", "do not print a line for each crash"),
+        Option(
+            "--dump-on-term",
+            "SECONDS",
+            "write the stacks of all threads if COMMAND has not ended so\nlong after a SIGTERM",
+            _seconds,
+        ),
+        QUIET,
     ),
     """\
 exit status:

@@ -158,15 +158,17 @@ class Family:
             member = self._members.pop(pid)
             status = self._reaped.pop(pid, None)
             if status is None:
-                status = _status_of_zombie(pid)
-            if status is None:
-                status = _status_by_pidfd(pidfd)
+                status = status_of(pid, pidfd)
             member.status = status
             os.close(pidfd)
             self._take_words(member)
             kills = oom.kills() or 0
             member.oom_kills, self._oom_kills = kills - self._oom_kills, kills
             yield member
+
+    def pids(self) -> "list[int]":
+        """The process ids of those that are there."""
+        return list(self._members)
 
     def words_of_program(self) -> str:
         member = Member(self._program, 0, "", [])
@@ -206,6 +208,12 @@ def _wait(epoll: "select.epoll") -> None:
             os.kill(os.getpid(), _signal.SIGIO)
         except (OSError, ValueError):
             return
+
+
+def status_of(pid: int, pidfd: int) -> "int | None":
+    """The wait status of a process that has ended; None if nobody can tell any more."""
+    status = _status_of_zombie(pid)
+    return _status_by_pidfd(pidfd) if status is None else status
 
 
 def _status_of_zombie(pid: int) -> "int | None":

@@ -77,6 +77,7 @@ class Monitor:
         self._program_stopped = self._slept = self._more = self._is_urgent = False
         self._oom_kills = oom.kills()
         self._failures = 0
+        self._dump_at: float | None = None  # after a SIGTERM
         self._dispositions = program.Dispositions()
         self._receivers = Receivers(options.receivers, self._dispositions)
         is_captured = options.capture_stderr and _parent.is_open(2)
@@ -164,6 +165,9 @@ class Monitor:
             self._handle(info)
         self._read()
         self._meet_family()
+        if self._dump_at is not None and self._dump_at <= monotonic():
+            self._dump_at = None
+            self._ask_for_stacks()
         self._receivers.work()
         if self._reports is not None:
             self._reports.work()
@@ -178,6 +182,8 @@ class Monitor:
             timeouts.append(longest)
         if self._more:
             timeouts.append(0)
+        if self._dump_at is not None:
+            timeouts.append(self._dump_at - now)
         if self._reports is not None:
             timeouts += self._reports.timeouts()
         if timeouts:
@@ -193,6 +199,8 @@ class Monitor:
         if number == _signal.SIGWINCH and self._tee is not None:
             self._tee.resize()
         if self._is_for_program(info):
+            if number == _signal.SIGTERM and self._options.dump_on_term is not None:
+                self._dump_at = self._dump_at or monotonic() + self._options.dump_on_term
             try:
                 os.kill(self._program, number)
             except ProcessLookupError:
@@ -269,6 +277,17 @@ class Monitor:
                 say("cannot read reports: %s" % error)
                 self._stop_reading()
         self._more = True
+
+    def _ask_for_stacks(self) -> None:
+        """Of the program and its descendants, as far as they would write them and not end."""
+        number = getattr(_signal, "SIG" + _parent.DUMP_SIGNAL)
+        members = self._family.pids() if self._family is not None else ()
+        for pid in () if self._status is not None else (self._program, *members):
+            if catches(pid, number):
+                try:
+                    os.kill(pid, number)
+                except OSError:
+                    pass
 
     def _meet_family(self) -> None:
         """Who has arrived, and who has died?"""
@@ -365,6 +384,16 @@ def is_ending(pid: int) -> bool:
     except OSError:
         return False
     return b"\nCoreDumping:\t1" in status or b"\nState:\tZ" in status
+
+
+def catches(pid: int, number: int) -> bool:
+    """Whether the process has a handler for the signal (proc(5): SigCgt)."""
+    try:
+        with open("/proc/%d/status" % pid, "rb") as file:
+            caught = file.read().partition(b"\nSigCgt:")[2].split()[0]
+    except (IndexError, OSError):
+        return False
+    return bool(int(caught, 16) >> (number - 1) & 1)
 
 
 def prctl(option: int, argument: int) -> bool:

@@ -26,3 +26,5 @@ class Options:
         self.capture_stderr = False
         self.quiet = False
         self.variable = ""
+        self.dump_on_term: float | None = None
+        self.earlier: int | str | None = None

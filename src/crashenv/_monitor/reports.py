@@ -1,5 +1,7 @@
 """What comes out of the program's pipe: kept, told in one line, given to the receivers."""
 
+import os
+import select
 from time import monotonic, time_ns
 
 from crashenv import _store
@@ -23,6 +25,8 @@ _QUIET = 0.5  # seconds without a byte, after which a dump is complete
 _MOST_WAITING = 1000
 _MOST_BYTES = 4 << 20
 _MOST_UNCLAIMED = 100
+_PATIENCE = 100  # milliseconds for an earlier crash output
+_ATOMIC = 4096  # bytes that are written to a pipe in one piece (PIPE_BUF, pipe(7))
 
 
 class Reports:
@@ -48,6 +52,9 @@ class Reports:
     # --- while the program runs
 
     def feed(self, data: bytes) -> None:
+        """Take what the program wrote."""
+        if self._options.earlier is not None:
+            self._forward(data)
         self.last_byte = monotonic()
         self._is_flushed = False
         try:
@@ -55,6 +62,24 @@ class Reports:
         except MemoryError:  # of which what was waiting for its end has most
             say("no memory for a report")
             self._splitter = Splitter()
+
+    def _forward(self, data: bytes) -> None:
+        """To the crash output that was set before; what has no room there soon is left out."""
+        try:
+            fd = self._options.earlier
+            if isinstance(fd, str):
+                from crashenv._seldom import crashfile
+
+                path = crashfile.expand_pid(crashfile.expand(fd), self._pid)
+                fd = self._options.earlier = crashfile.open_file(path)
+            poll = select.poll()
+            poll.register(fd or 0, select.POLLOUT)
+            view = memoryview(data)
+            while view and poll.poll(_PATIENCE):
+                view = view[os.write(fd or 0, view[:_ATOMIC]) :]
+        except (OSError, ValueError) as error:  # its reader has gone, or it cannot be opened
+            self._options.earlier = None
+            say("the earlier crash output gets nothing: %s" % error)
 
     def _queue(self, frames: "list[Frame]") -> None:
         for frame in frames:

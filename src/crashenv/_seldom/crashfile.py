@@ -25,8 +25,9 @@ def expand(template: str) -> str:
     return path
 
 
-def expand_pid(template: str) -> str:
-    return "%".join(p.replace("%p", str(os.getpid())) for p in template.split("%%"))
+def expand_pid(template: str, pid: int = 0) -> str:
+    """``%p`` is ``pid``, or our own."""
+    return "%".join(p.replace("%p", str(pid or os.getpid())) for p in template.split("%%"))
 
 
 def _file_name(name: str) -> str:

@@ -1,0 +1,50 @@
+"""``crashenv collect``: a monitor that reads what its parent writes."""
+
+import sys
+
+from crashenv._cli import run
+from crashenv._cli.options import Command, UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from crashenv._cli.options import Values
+
+_COMMAND = Command(
+    "collect",
+    "[OPTION...]",
+    """\
+Keep the reports that arrive on standard input, and outlive who writes there.
+
+For a program that cannot be wrapped by "crashenv run": it starts this with a pipe
+and writes its crashes there, or lets crashenv.start_monitor() do both. When the
+pipe is at its end, it reports of what its parent died, and ends.
+""",
+    run.KEEPING,
+    """\
+exit status:
+  0  standard input was read to its end
+  2  the options are wrong
+
+example:
+  PYDEBUG=crashfd=3 python app.py 3> >(crashenv collect)
+""",
+    most=0,
+)
+
+
+def main(arguments: "Sequence[str]") -> int:
+    return _COMMAND.main(arguments, _collect)
+
+
+def _collect(values: "Values") -> int:
+    if sys.platform != "linux":
+        raise UsageError("needs Linux")
+    run.leave_to_the_program()
+    from crashenv._monitor import collect
+
+    options = run.options(values)
+    options.command = []
+    collect.run(options)
+    return 0

@@ -1,0 +1,136 @@
+"""A monitor that its program has started: it reads a pipe, and outlives who writes there.
+
+As in Go's ``ExampleSetCrashOutput_monitor``. For programs that nobody can wrap, such as
+services. It ends when the last process that holds the pipe has closed it.
+"""
+
+import os
+import select
+from time import monotonic, sleep
+
+from crashenv import _parent
+from crashenv._monitor import deaths, oom, program
+from crashenv._monitor.family import status_of
+from crashenv._monitor.receivers import Receivers
+from crashenv._monitor.reports import Reports
+from crashenv._starting import PARENT
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from crashenv._monitor.options import Options
+
+_CHUNK = 1 << 16
+_LONGEST = 0.5  # seconds between two looks at what has ended
+_PATIENCE = 1.0  # seconds for the parent's end, once it has closed the pipe
+
+
+class Collector:
+    """Reads ``source``, which its parent writes to."""
+
+    def __init__(self, options: "Options", source: int) -> None:
+        self._source = source
+        self._parent, self._pidfd, options.command = _parent_of()
+        self._began = monotonic()
+        self._oom_kills = oom.kills()
+        # All signals are blocked: it is to outlive what ends its parent.
+        self._receivers = Receivers(options.receivers, program.Dispositions())
+        self._reports = Reports(options, self._parent, self._receivers)
+        os.set_blocking(source, False)
+
+    def let_go(self) -> None:
+        """Of what was inherited and is not ours."""
+        if self._pidfd >= 0:
+            os.set_inheritable(self._pidfd, False)
+        _parent.let_go()
+
+    def run(self) -> None:
+        """Until the end of the pipe, and what there is to do then."""
+        while self._step():
+            pass
+        self._report_parent()
+        self._reports.finish()
+        self._receivers.finish(self._wait_until)
+
+    def _step(self, longest: float = _LONGEST) -> bool:
+        """Wait for something to do, and do it; return False at the end of the pipe."""
+        poll = select.poll()
+        if self._source >= 0:
+            poll.register(self._source, select.POLLIN)
+        now = monotonic()
+        timeouts = [longest, *self._reports.timeouts()]
+        timeouts += [deadline - now for deadline in self._receivers.deadlines()]
+        is_ready = poll.poll(max(0, min(timeouts)) * 1000)
+        data = os.read(self._source, _CHUNK) if is_ready else None
+        if data:
+            self._reports.feed(data)
+        self._reap()
+        self._reports.work()
+        if self._reports.is_quiet():
+            self._reports.flush(is_early=False)
+        self._receivers.work()
+        return data != b""
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if not pid:
+                return
+            self._receivers.child_ended(pid, status)
+
+    def _report_parent(self) -> None:
+        """What it died of, if nothing of its own has told."""
+        os.close(self._source)
+        self._source = -1
+        if self._pidfd < 0:
+            return
+        poll = select.poll()
+        poll.register(self._pidfd, select.POLLIN)
+        if not poll.poll(_PATIENCE * 1000):  # it lives on, and has closed the crash output
+            return
+        kills = None if self._oom_kills is None else (oom.kills() or 0) - self._oom_kills
+        status = status_of(self._parent, self._pidfd)
+        ending = deaths.ending_of_member(status, monotonic() - self._began, kills)
+        if status is not None:
+            self._reports.program_ended(ending, None)
+
+    def _wait_until(self, is_done: "Callable[[], bool]", longest: float) -> bool:
+        deadline = monotonic() + longest
+        while not is_done():
+            if monotonic() > deadline:
+                return False
+            if self._source < 0:
+                sleep(0.01)
+            self._reap()
+            self._receivers.work()
+        return True
+
+
+def run(options: "Options") -> None:
+    """Read standard input to its end."""
+    source = os.dup(0)
+    collector = Collector(options, source)
+    collector.let_go()
+    collector.run()
+
+
+def _parent_of() -> "tuple[int, int, list[str]]":
+    """Process id, pidfd (-1 if there is none) and command line of who has started this."""
+    told = os.environ.pop(PARENT, "").split("\x1f")
+    if len(told) > 2:
+        return int(told[0]), int(told[1]), told[2:]
+    pid = os.getppid()
+    try:
+        pidfd = os.pidfd_open(pid)
+    except (AttributeError, OSError):  # before Linux 5.3
+        pidfd = -1
+    try:
+        with open("/proc/%d/cmdline" % pid, "rb") as file:
+            words = file.read(_CHUNK).split(b"\0")
+    except OSError:
+        words = []
+    return pid, pidfd, [os.fsdecode(word) for word in words[:-1]] or ["?"]
