@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _MOST_BYTES = 6 << 20  # of whole records
 _MOST_BYTES_OF_ROWS = 2500 << 10
 _MOST_FREQUENT = 50  # kinds, whose records come before those of others
+_EXCEPTIONS = ("exception", "thread", "process", "traceback")
 _MOST_PROGRAMS = 200
 _MOST_TIMES = 2000  # of a kind, for the filter; the newest
 _BARS = 40
@@ -49,7 +50,7 @@ _PAGE = """\
 <h2>In short</h2>
 <ul class=short>%(short)s</ul>
 %(form)s
-<h2>Kinds of crash, the newest first</h2>
+<h2>Kinds of crash</h2>
 <p id=status role=status>%(status)s</p>
 <div id=kinds>%(kinds)s</div>
 %(more)s
@@ -155,15 +156,18 @@ def _moment(seconds: int) -> str:
 def _short(kinds: "Sequence[Kind]", writer: "Writer") -> str:
     """What is most often looked for, one click away."""
     told = []
+    raised = [n for n, kind in enumerate(kinds) if kind.newest["kind"] in _EXCEPTIONS]
     found = {
         "Newest": 0,
-        "Most frequent": max(range(len(kinds)), key=lambda n: kinds[n].count, default=0),
+        "Most frequent exception": max(raised, key=lambda n: kinds[n].count, default=-1),
         "Newest that lacked memory": next((n for n, k in enumerate(kinds) if k.is_oom), -1),
     }
     for name, number in found.items():
         if 0 <= number < len(kinds):
             row = kinds[number].newest
             where = " at " + writer.inline(row["where"], 200) if row["where"] else ""
+            if not where and row["program"]:
+                where = " in " + writer.inline(row["program"], 200)
             told.append(
                 '<li><b>%s:</b> <a href="#k%d-record">%s</a>%s</li>'
                 % (name, number, writer.inline(row["summary"], 200), where)
