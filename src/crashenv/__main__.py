@@ -23,6 +23,7 @@ COMMANDS = {
     "dump": ("crashenv._cli.dump", "print the stacks of a running process"),
     "list": ("crashenv._cli.list", "list the crashes in the store, or in files"),
     "show": ("crashenv._cli.show", "show a crash"),
+    "html": ("crashenv._cli.page.command", "write a page to look at the crashes"),
     "parse": ("crashenv._cli.parse", "print the reports of a file as lines of JSON"),
     "prune": ("crashenv._cli.prune", "remove old records from the store"),
     "doctor": ("crashenv._cli.doctor.command", "find out why crashes are not reported"),

@@ -50,6 +50,12 @@ OWN = Option(
     "may be given more than once",
     many=True,
 )
+SINCE = Option(
+    "--since",
+    "TIME",
+    'only what happened since TIME: "2026-11-22 10:00", "10:00",\n"today", "yesterday", "2h", "7d"',
+    _since,
+)
 _COMMAND = Command(
     "list",
     "[OPTION...] [FILE...]",
@@ -64,13 +70,7 @@ the same functions of the program, whatever the line numbers and the message.
     (
         STORE,
         Option("-g, --group", "", "one row for each kind of crash, with its first and last time"),
-        Option(
-            "--since",
-            "TIME",
-            'only what happened since TIME: "2026-11-22 10:00", "10:00",\n'
-            '"today", "yesterday", "2h", "7d"',
-            _since,
-        ),
+        SINCE,
         Option("--program", "NAME", "only of programs of this name or path, with * and ?"),
         Option("-n, --newest", "N", "only the newest N", _number),
         TRACEBACKS,
@@ -103,7 +103,7 @@ def _list(values: "Values") -> int:
     if values.operands:
         rows = in_order(rows)
     unknown = [row for row in rows if row["program"] is None] if values["program"] else []
-    rows = [row for row in rows if _is_meant(row, values)]
+    rows = [row for row in rows if is_meant(row, values)]
     add_seen(rows)
     if values["group"]:
         rows = _groups(rows)
@@ -155,7 +155,7 @@ def add_seen(rows: "list[Row]") -> None:
         row["seen"] = counts[row["fingerprint"]]
 
 
-def _is_meant(row: "Row", values: "Values") -> bool:
+def is_meant(row: "Row", values: "Values") -> bool:
     since, program = values["since"], values["program"]
     # What has no time is left out if it is certainly older.
     when = times.seconds(row["time"] or row.get("until"))

@@ -210,13 +210,13 @@ def _facts(record: "Any", row: "Row", first_seen: "Optional[str]") -> "Iterator[
     yield "Python", record["python"] or ""
     if row["seen"] > 1:
         yield "Seen", "%d times, first %s" % (row["seen"], times.local(first_seen))
-    yield "Ending", _ending(record.get("ending") or {})
+    yield "Ending", ending(record.get("ending") or {})
     yield "Damage", record["damage"] or ""
     yield "Left out", "%d bytes" % record["omitted"] if record["omitted"] else ""
     yield "ID", printable(record["id"])
 
 
-def _ending(ending: "dict[str, Any]") -> str:
+def ending(ending: "dict[str, Any]") -> str:
     """How the program ended, as far as a monitor knows."""
     told = []
     if ending.get("signal"):

@@ -11,6 +11,7 @@ _RED, _BOLD, _DIM, _END = "\033[1;31m", "\033[1m", "\033[2m", "\033[0m"
 _PAGER = "less"
 _PAGER_OPTIONS = "FRX"  # ends where one screen is enough, shows colours, leaves the text there
 _DEFAULT_WIDTH = 80
+_UNTOLD, _EVERY = 2.0, 0.2  # seconds
 
 
 def printable(text: str) -> str:
@@ -46,6 +47,71 @@ class Style:
 
     def _in(self, colour: str, text: str) -> str:
         return colour + text + _END if self.is_on and text else text
+
+
+class Progress:
+    """One line on standard error about work that takes long; none in a pipe, nor if ``quiet``.
+
+    It is there after two seconds, at the earliest, and gone at the end.
+    """
+
+    def __init__(self, command: str, quiet: bool) -> None:
+        import time
+
+        self._command = command
+        self._is_on = not quiet and sys.stderr.isatty()
+        self._now = time.monotonic
+        self._due = self._now() + _UNTOLD
+        self._begun = 0.0
+        self._last = 0
+        self._is_shown = False
+        self.begin("", 0, "")
+
+    def begin(self, doing: str, whole: int, unit: str) -> None:
+        """Of ``whole`` units, 0 where nobody knows; ``bytes`` are shown as MB."""
+        self._doing, self._whole, self._unit = doing, whole, unit
+        self._begun, self._last = self._now(), 0
+
+    def at(self, done: int) -> None:
+        """So much is done; ``done`` counts from 0 again after each ``begin``."""
+        self._last = done
+        if self._is_on and self._now() >= self._due:
+            self._due = self._now() + _EVERY
+            self._is_shown = True
+            told = "%s: %s" % (self._command, self._told())
+            try:
+                columns = os.get_terminal_size(2).columns or _DEFAULT_WIDTH
+            except OSError:
+                columns = _DEFAULT_WIDTH
+            _to_stderr("\r%s\033[K" % told[: columns - 1])
+
+    def add(self, more: int) -> None:
+        self.at(self._last + more)
+
+    def _told(self) -> str:
+        rate = self._last / max(0.001, self._now() - self._begun)
+        size = 1e6 if self._unit == "bytes" else 1
+        unit = "MB" if self._unit == "bytes" else self._unit
+        told = "%s %.0f" % (self._doing, self._last / size)
+        if self._whole:
+            told += " of %.0f" % (self._whole / size)
+        told += " %s, %.0f %s/s" % (unit, rate / size, unit)
+        if self._whole > self._last and rate:
+            told += ", %.0f s left" % ((self._whole - self._last) / rate)
+        return told
+
+    def end(self) -> None:
+        if self._is_shown:
+            _to_stderr("\r\033[K")
+            self._is_shown = False
+
+
+def _to_stderr(text: str) -> None:
+    try:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+    except OSError:  # the terminal has gone
+        pass
 
 
 def width() -> "int | None":

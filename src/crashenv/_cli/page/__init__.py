@@ -1,0 +1,1 @@
+"""The page of crashes: one file of HTML that needs nothing else."""

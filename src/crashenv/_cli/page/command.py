@@ -1,0 +1,143 @@
+"""``crashenv html``: all crashes as one page that needs nothing else."""
+
+import os
+import sys
+
+from crashenv._cli.list import (
+    NOTHING,
+    OWN,
+    SINCE,
+    STORE,
+    TRACEBACKS,
+    UNREADABLE,
+    in_order,
+    is_meant,
+    nothing_in,
+)
+from crashenv._cli.options import Command, Option, UsageError
+from crashenv._cli.terminal import Progress, printable
+from crashenv._reading import crashes, own
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import re
+    from collections.abc import Sequence
+
+    from crashenv._cli.options import Values
+
+_NAME = "crashes.html"
+_STANDARD_OUTPUT = "-"
+
+
+def _pattern(text: str) -> "re.Pattern[str]":
+    import re
+
+    try:
+        return re.compile(text)
+    except re.error as error:
+        raise UsageError("--redact %s: %s" % (text, error)) from None
+
+
+REDACT = Option(
+    "--redact",
+    "REGEX",
+    "also take out what matches REGEX; may be given more than once",
+    _pattern,
+    True,
+)
+NO_REDACT = Option("--no-redact", "", "take nothing out")
+_COMMAND = Command(
+    "html",
+    "[OPTION...] [FILE...]",
+    """\
+Write the crashes in the store, or in each FILE, as one page to look at.
+
+The page is a single file that loads nothing: mail it, keep it with a build, put it
+on any web server. It has each kind of crash with how often and when it happened,
+and opens the newest record of it. Tokens, passwords and keys are taken out as far
+as they can be told by their look; read the page before you hand it on.
+""",
+    (
+        Option("-o, --output", "FILE", "write FILE; %s unless given, - is standard output" % _NAME),
+        STORE,
+        SINCE,
+        TRACEBACKS,
+        OWN,
+        REDACT,
+        NO_REDACT,
+        Option("-q, --quiet", "", "show no progress, and do not say what was written"),
+    ),
+    """\
+exit status:
+  0  the page was written
+  1  there were no crashes; the page says so
+  2  something cannot be read or written, or the options are wrong
+
+examples:
+  crashenv html
+  crashenv html --since 7d -o week.html /var/log/app/crash.log
+""",
+    most=1 << 20,
+)
+
+
+def main(arguments: "Sequence[str]") -> int:
+    return _COMMAND.main(arguments, _html)
+
+
+def _html(values: "Values") -> int:
+    if values["redact"] and values["no_redact"]:
+        raise UsageError("--redact and --no-redact cannot be both")
+    from crashenv._cli.page import kinds, page
+    from crashenv._cli.page.text import Writer
+
+    problems = crashes.Problems("html")
+    own.prefer(values["own"] or ())
+    progress = Progress("crashenv html", bool(values["quiet"]))
+    progress.begin("reading", 0, "crashes")
+    rows = crashes.rows(values.operands, values["store"], problems, bool(values["tracebacks"]))
+    rows = in_order(rows) if values.operands else rows
+    rows = [row for row in rows if is_meant(row, values)]
+    progress.begin("reading", len(rows), "crashes")
+    found = kinds.of(rows, progress.at)
+    progress.begin("writing", len(found), "kinds")
+    writer = Writer(None if values["no_redact"] else values["redact"] or ())
+    text = page.made(found, writer, progress.at)
+    progress.end()
+    path = values["output"] or _NAME
+    try:
+        _write(path, text)
+    except OSError as error:
+        sys.stderr.write("crashenv html: %s: %s\n" % (printable(path), error.strerror or error))
+        return UNREADABLE
+    problems.tell()
+    if not rows:
+        sys.stderr.write("crashenv html: %s\n" % nothing_in(values))
+    elif not values["quiet"] and path != _STANDARD_OUTPUT:
+        told = "%d crashes of %d kinds in %s" % (len(rows), len(found), printable(path))
+        sys.stderr.write("crashenv html: %s\n" % told)
+    return UNREADABLE if problems.unreadable else 0 if rows else NOTHING
+
+
+def _write(path: str, text: str) -> None:
+    """The file appears whole, and only its owner can read it, as the records. Raises OSError."""
+    content = text.encode()
+    if path == _STANDARD_OUTPUT:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(content)
+        sys.stdout.flush()
+        return
+    if os.path.lexists(path) and not os.path.isfile(path):  # a device, or a FIFO
+        with open(path, "wb") as file:
+            file.write(content)
+        return
+    path = os.path.realpath(path)
+    unfinished = "%s.%s.unfinished" % (path, os.urandom(4).hex())
+    fd = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with open(fd, "wb") as file:
+            file.write(content)
+        os.replace(unfinished, path)
+    except BaseException:
+        os.unlink(unfinished)
+        raise

@@ -1,0 +1,67 @@
+"""The records by kinds of crash: how often each happened, when, and to which programs."""
+
+from crashenv._cli import times
+from crashenv._reading import crashes
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any
+
+    from crashenv._reading.crashes import Row
+
+_MOST_NAMES = 50  # of programs, versions or hosts that one kind remembers
+_OOM = "OOM killer"  # as the summary of a death has it
+_HOSTS = ("host", "hostname", "node", "pod")  # tags that name one
+
+
+class Kind:
+    """``newest`` is its newest record as a row, ``times`` are seconds since 1970, ascending."""
+
+    def __init__(self) -> None:
+        self.newest: Row = {}
+        self.count = 0
+        self.times: list[int] = []
+        self.programs: dict[str, None] = {}
+        self.versions: dict[str, None] = {}
+        self.hosts: dict[str, None] = {}
+        self.is_oom = False
+
+    def add(self, row: "Row") -> None:
+        self.newest = row
+        self.count += 1
+        when = times.seconds(row["time"])
+        if when is not None:
+            self.times.append(when)
+        _remember(self.programs, row["program"])
+        _remember(self.versions, row.get("python"))
+        tags = _tags(row)
+        for name in _HOSTS:
+            _remember(self.hosts, tags.get(name))
+        self.is_oom = row["kind"] == "death" and _OOM in row["summary"]
+
+    @property
+    def last(self) -> int:
+        return self.times[-1] if self.times else 0
+
+
+def _remember(names: "dict[str, None]", value: "Any") -> None:
+    if isinstance(value, str) and value and len(names) < _MOST_NAMES:
+        names[value] = None
+
+
+def _tags(row: "Row") -> "dict[str, Any]":
+    """They stand behind what a row of a store has."""
+    tags = (crashes.whole(row) or {}).get("tags")
+    return tags if isinstance(tags, dict) else {}
+
+
+def of(rows: "Iterable[Row]", tell: "Callable[[int], None]") -> "list[Kind]":
+    """The newest first. ``tell`` is called with how many rows were looked at."""
+    found: dict[str, Kind] = {}
+    for number, row in enumerate(rows):
+        tell(number)
+        found.setdefault(row["fingerprint"], Kind()).add(row)
+    for kind in found.values():
+        kind.times.sort()
+    return sorted(found.values(), key=lambda kind: kind.last, reverse=True)
