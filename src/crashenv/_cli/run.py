@@ -55,7 +55,40 @@ def options(values: "Values") -> "Options":
     options.dump_on_term = values["dump_on_term"]
     if values["on_crash"]:
         options.receivers.append(_on_crash(values["on_crash"]))
+    for key in ("metrics", "junit", "summary"):
+        if values[key]:
+            options.receivers.append(_RECEIVERS[key](values[key]))
     return options
+
+
+def _metrics(path: str) -> "Callable[[Dispositions], Receiver]":
+    def make(dispositions: "Dispositions") -> "Receiver":
+        from crashenv._monitor.metrics import Metrics
+
+        return Metrics(path)
+
+    return make
+
+
+def _junit(path: str) -> "Callable[[Dispositions], Receiver]":
+    def make(dispositions: "Dispositions") -> "Receiver":
+        from crashenv._monitor.junit import JUnit
+
+        return JUnit(path)
+
+    return make
+
+
+def _summary(path: str) -> "Callable[[Dispositions], Receiver]":
+    def make(dispositions: "Dispositions") -> "Receiver":
+        from crashenv._monitor.summary import Summary
+
+        return Summary(path)
+
+    return make
+
+
+_RECEIVERS = {"metrics": _metrics, "junit": _junit, "summary": _summary}
 
 
 def _on_crash(command: "list[str]") -> "Callable[[Dispositions], Receiver]":
@@ -115,6 +148,12 @@ def _folder(value: str) -> str:
     return os.path.abspath(value)
 
 
+def _file(value: str) -> str:
+    if not value:
+        raise UsageError("the name of a file is empty")
+    return os.path.abspath(value)
+
+
 def _words(value: str) -> "list[str]":
     import shlex
 
@@ -145,6 +184,19 @@ KEEPING = (
         "run PROGRAM for each crash, one at a time; its words are\n"
         "split as a shell would, and no shell runs",
         _words,
+    ),
+    Option(
+        "--metrics",
+        "FILE",
+        "keep numbers for Prometheus in FILE, for node_exporter's\ntextfile collector",
+        _file,
+    ),
+    Option("--junit", "FILE", "write FILE with one test case for each crash", _file),
+    Option(
+        "--summary",
+        "FILE",
+        "append Markdown to FILE, such as $GITHUB_STEP_SUMMARY, if there\nwas a crash",
+        _file,
     ),
     QUIET,
 )
@@ -199,6 +251,7 @@ examples:
   crashenv run -- python app.py
   crashenv run --store /var/crash --capture-stderr -- gunicorn app:main
   crashenv run --quiet --on-crash 'curl -sS --data-binary @- http://log/' -- ./app
+  crashenv run --summary "$GITHUB_STEP_SUMMARY" --junit crashes.xml -- pytest
   ENTRYPOINT ["crashenv", "run", "--"]
 """,
     most=None,

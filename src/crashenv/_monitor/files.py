@@ -1,0 +1,34 @@
+"""Files that others read while we write them."""
+
+import os
+
+from crashenv._monitor.say import say
+
+
+def replace(path: str, text: str) -> None:
+    """The file has either the old content or all of ``text``; others may read it.
+
+    The name meanwhile ends in ``.unfinished``: node_exporter reads each ``*.prom``.
+    """
+    unfinished = "%s.%s.unfinished" % (path, os.urandom(4).hex())
+    try:
+        fd = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        try:
+            with open(fd, "wb") as file:
+                file.write(text.encode("utf-8", "backslashreplace"))
+            os.rename(unfinished, path)
+        except OSError:
+            os.unlink(unfinished)
+            raise
+    except OSError as error:
+        say("cannot write %s: %s" % (path, error.strerror or error))
+
+
+def append(path: str, text: str) -> None:
+    """In one piece, as far as the system allows, for others may append too."""
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+        with open(fd, "wb") as file:
+            file.write(text.encode("utf-8", "backslashreplace"))
+    except OSError as error:
+        say("cannot write %s: %s" % (path, error.strerror or error))

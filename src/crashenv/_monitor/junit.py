@@ -1,0 +1,107 @@
+"""``--junit``: one test case for each crash, where people look for failed tests.
+
+As Ant's JUnit task writes it; the common subset of the schemas in use, so that
+Jenkins, GitLab and the actions for GitHub read it.
+"""
+
+import os
+from time import gmtime, monotonic, strftime, time
+
+from crashenv._monitor import files
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from crashenv._monitor.receivers import WaitUntil
+    from crashenv.records import Record
+
+_MOST_CASES = 10_000
+_MOST_BYTES = 4 << 20  # of texts
+_LONGEST_TEXT = 1 << 16  # characters
+_HEAD = """\
+<?xml version="1.0" encoding="UTF-8"?>
+<testsuites>
+<testsuite id="0" package="crashenv" name="crashenv" tests="%d" failures="0" errors="%d" \
+time="%.3f" timestamp="%s" hostname="%s">
+<properties/>
+"""
+_END = """\
+<system-out/>
+<system-err>%s</system-err>
+</testsuite>
+</testsuites>
+"""
+_CASE = """\
+<testcase classname="%s" name="%s" time="0"><error type="%s" message="%s">%s</error></testcase>
+"""
+
+
+class JUnit:
+    """Writes ``path`` when the program has ended, also without a crash."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._began = monotonic()
+        self._started = time()
+        self._cases: list[tuple[Record, str]] = []
+        self._bytes = 0
+        self._left_out = 0
+        self.deadline: float | None = None
+
+    def take(self, record: "Record", content: bytes, path: str) -> None:
+        if len(self._cases) >= _MOST_CASES:
+            self._left_out += 1
+            return
+        text = record["text"][:_LONGEST_TEXT]
+        if self._bytes > _MOST_BYTES:
+            text = ""
+        self._bytes += len(text)
+        kept: Record = {key: record[key] for key in _KEPT}  # type: ignore[literal-required, assignment]
+        self._cases.append((kept, text))
+
+    def work(self) -> None:
+        pass
+
+    def child_ended(self, pid: int, status: int) -> None:
+        pass
+
+    def finish(self, wait_until: "WaitUntil") -> None:
+        from crashenv._redact import redact
+
+        def told(text: str) -> str:
+            return _escaped(redact(text)[0])
+
+        count = len(self._cases)
+        seconds = monotonic() - self._began
+        begin = strftime("%Y-%m-%dT%H:%M:%S", gmtime(self._started))
+        parts = [_HEAD % (count, count, seconds, begin, _escaped(os.uname().nodename))]
+        for record, text in self._cases:
+            where = " (%s)" % record["where"] if record["where"] else ""
+            parts.append(
+                _CASE
+                % (
+                    told(record["program"] or "crashenv"),
+                    told("%s%s, %s" % (record["summary"], where, record["id"][:8])),
+                    told(_type(record)),
+                    told(record["summary"]),
+                    told(text),
+                )
+            )
+        more = "%d more crashes are left out" % self._left_out if self._left_out else ""
+        files.replace(self._path, "".join([*parts, _END % more]))
+
+
+_KEPT = ("program", "summary", "where", "id", "kind", "exception")
+
+
+def _type(record: "Record") -> str:
+    exception = record["exception"]
+    return (exception and exception["type"]) or record["kind"]
+
+
+def _escaped(text: str) -> str:
+    """XML 1.0 has no way to write most control characters, nor surrogates."""
+    lines = text.split("\n")
+    if not all(line.isprintable() for line in lines):
+        lines = ["".join(c if c.isprintable() else ascii(c)[1:-1] for c in x) for x in lines]
+    told = "\n".join(lines).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return told.replace('"', "&quot;")

@@ -1,0 +1,123 @@
+"""``--metrics``: numbers for Prometheus, in a file for node_exporter's textfile collector.
+
+Names and types as https://prometheus.io/docs/practices/naming/ has them, the text as
+in "Exposition formats", version 0.0.4. Counters go on from what the file has: whoever
+restarts a crashing program each second would otherwise see the number 1 for ever.
+"""
+
+import os
+from time import monotonic, time
+
+from crashenv._monitor import files
+from crashenv._monitor.say import printable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from crashenv._monitor.receivers import WaitUntil
+    from crashenv.records import Record
+
+_LEAST_PAUSE = 1.0  # seconds between two writings
+_MOST_SERIES = 500  # of one name; what comes then is counted as of the program "other"
+_MOST_BYTES = 1 << 20
+_OTHER = "other"
+_CRASHES = "crashenv_crashes_total"
+_CUT = "crashenv_reports_cut_total"
+_LOST = "crashenv_reports_lost_total"
+_UNKEPT = "crashenv_reports_unkept_total"
+_LAST = "crashenv_last_crash_timestamp_seconds"
+# name: (type, help)
+_METRICS = {
+    _CRASHES: ("counter", "Crashes, by kind of report, signal and program."),
+    _CUT: ("counter", "Reports of which a part is missing."),
+    _LOST: ("counter", "Reports that came too fast and were left out."),
+    _UNKEPT: ("counter", "Reports that the store could not keep."),
+    _LAST: ("gauge", "When the newest crash was reported, in seconds since 1970."),
+}
+
+
+class Metrics:
+    """Keeps ``path``."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._values: dict[str, dict[str, float]] = {name: {} for name in _METRICS}
+        for name, labels, value in _read(path):
+            if name in _METRICS and len(self._values[name]) < _MOST_SERIES:
+                self._values[name][labels] = value
+        for name in (_CUT, _LOST, _UNKEPT):
+            self._values[name].setdefault("", 0)
+        self.deadline: float | None = None
+        self._written = monotonic()
+        files.replace(path, self._text())
+
+    def take(self, record: "Record", content: bytes, path: str) -> None:
+        dump = record.get("dump")
+        ending = record.get("ending") if record["kind"] == "death" else None
+        signal = (ending and ending["signal"]) or (dump and dump["signal"]) or ""
+        program = (record["program"] or "").rpartition("/")[2] or record["program"] or ""
+        labels = _labels(kind=record["kind"], signal=signal, program=program)
+        if labels not in self._values[_CRASHES] and len(self._values[_CRASHES]) >= _MOST_SERIES:
+            program = _OTHER
+            labels = _labels(kind=_OTHER, signal="", program=program)
+        self._add(_CRASHES, labels, 1)
+        self._add(_CUT, "", 1 if record["omitted"] or record["damage"] else 0)
+        self._add(_LOST, "", record.get("lost", 0))
+        self._add(_UNKEPT, "", 0 if path else 1)
+        self._values[_LAST][_labels(program=program)] = round(time(), 3)
+        if self.deadline is None:
+            self.deadline = max(monotonic(), self._written + _LEAST_PAUSE)
+
+    def _add(self, name: str, labels: str, more: int) -> None:
+        values = self._values[name]
+        values[labels] = values.get(labels, 0) + more
+
+    def work(self) -> None:
+        self.deadline = None
+        self._written = monotonic()
+        files.replace(self._path, self._text())
+
+    def child_ended(self, pid: int, status: int) -> None:
+        pass
+
+    def finish(self, wait_until: "WaitUntil") -> None:
+        self.work()
+
+    def _text(self) -> str:
+        lines = []
+        for name, (kind, told) in _METRICS.items():
+            lines += ["# HELP %s %s" % (name, told), "# TYPE %s %s" % (name, kind)]
+            for labels, value in self._values[name].items():
+                shown = "%d" % value if value == int(value) else repr(value)
+                lines.append("%s%s %s" % (name, labels, shown))
+        return "".join(line + "\n" for line in lines)
+
+
+def _labels(**values: str) -> str:
+    """``{kind="exception"}``; the characters that are printed as they are need two escapes."""
+    told = []
+    for name, value in values.items():
+        text = printable(value).replace("\\", "\\\\").replace('"', '\\"')
+        told.append('%s="%s"' % (name, text))
+    return "{%s}" % ",".join(told)
+
+
+def _read(path: str) -> "Iterator[tuple[str, str, float]]":
+    """What an earlier monitor wrote; whatever else stands there is none of ours."""
+    try:
+        with open(path, "rb") as file:
+            if not os.path.isfile(path):
+                return
+            lines = file.read(_MOST_BYTES).decode("utf-8", "replace").split("\n")
+    except OSError:
+        return
+    for line in lines[:-1]:
+        series, _, value = line.rpartition(" ")
+        name, brace, labels = series.partition("{")
+        try:
+            number = float(value)
+        except ValueError:
+            continue
+        if 0 <= number < 1e15:  # neither NaN nor infinite
+            yield name, brace + labels, number
