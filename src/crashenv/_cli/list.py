@@ -6,7 +6,7 @@ import sys
 from crashenv import _store
 from crashenv._cli import times
 from crashenv._cli.options import Command, Option, UsageError
-from crashenv._cli.terminal import Style, printable, width, write
+from crashenv._cli.terminal import Progress, Style, printable, sizes, width, write
 from crashenv._reading import crashes, own
 
 TYPE_CHECKING = False
@@ -99,7 +99,12 @@ def _list(values: "Values") -> int:
     problems = crashes.Problems("list")
     own.prefer(values["own"] or ())
     is_with_tracebacks = bool(values["tracebacks"])
-    rows = crashes.rows(values.operands, values["store"], problems, is_with_tracebacks)
+    progress = Progress("crashenv list", quiet=False)
+    progress.begin("reading", sizes(values.operands), "bytes")
+    rows = crashes.rows(
+        values.operands, values["store"], problems, is_with_tracebacks, progress.add
+    )
+    progress.end()
     if values.operands:
         rows = in_order(rows)
     unknown = [row for row in rows if row["program"] is None] if values["program"] else []

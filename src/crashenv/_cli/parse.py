@@ -5,7 +5,7 @@ import sys
 
 from crashenv._cli.list import OWN, TRACEBACKS
 from crashenv._cli.options import Command, Option
-from crashenv._cli.terminal import printable
+from crashenv._cli.terminal import Progress, printable, sizes
 from crashenv._reading import files, own
 from crashenv._reading.build import record
 from crashenv._reading.encode import to_json
@@ -59,10 +59,15 @@ def _parse(values: "Values") -> int:
     path = values.operands[0] if values.operands else files.STANDARD_INPUT
     own.prefer(values["own"] or ())
     log = Log(bool(values["tracebacks"]))
+    # Records on the same terminal are progress enough.
+    progress = Progress("crashenv parse", values["quiet"] or sys.stdout.isatty())
+    progress.begin("reading", sizes([path]), "bytes")
     try:
-        for frames in _frames(path, log, values["follow"]):
+        for frames in _frames(path, log, values["follow"], progress):
             _print(frames)
+        progress.end()
     except OSError as error:
+        progress.end()
         sys.stderr.write("crashenv parse: %s: %s\n" % (printable(path), error.strerror))
         return _UNREADABLE
     if log.skipped and not values["quiet"]:
@@ -71,7 +76,7 @@ def _parse(values: "Values") -> int:
     return 0
 
 
-def _frames(path: str, log: Log, follow: bool) -> "Iterator[list[Frame]]":
+def _frames(path: str, log: Log, follow: bool, progress: Progress) -> "Iterator[list[Frame]]":
     if follow:
         for data in files.Followed(path).chunks():
             if data is None:
@@ -80,6 +85,7 @@ def _frames(path: str, log: Log, follow: bool) -> "Iterator[list[Frame]]":
                 yield log.feed(data) if data else log.flush()
     else:
         for data in files.chunks(files.open_file(path)):
+            progress.add(len(data))
             yield log.feed(data)
         yield log.close()
 

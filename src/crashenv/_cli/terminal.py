@@ -5,6 +5,7 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import TextIO
 
 _RED, _BOLD, _DIM, _END = "\033[1;31m", "\033[1m", "\033[2m", "\033[0m"
@@ -104,6 +105,16 @@ class Progress:
         if self._is_shown:
             _to_stderr("\r\033[K")
             self._is_shown = False
+
+
+def sizes(paths: "Sequence[str]") -> int:
+    """Bytes of all these files; 0 where that is not known of each."""
+    whole = 0
+    for path in paths:
+        if not os.path.isfile(path):
+            return 0
+        whole += os.path.getsize(path)
+    return whole
 
 
 def _to_stderr(text: str) -> None:

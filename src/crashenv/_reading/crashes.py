@@ -8,7 +8,7 @@ from crashenv import _store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Any, Optional
 
     from crashenv.records import Record
@@ -66,22 +66,29 @@ def rows(
     folder: "Optional[str]",
     problems: Problems,
     tracebacks: bool = False,
+    tell: "Optional[Callable[[int], None]]" = None,
 ) -> "list[Row]":
     """The records, newest last; of those of a store only the keys before the header.
 
     Each of ``files`` may be a folder: a store, or one of crash outputs and logs. A row
-    without a time may have ``until``, the latest that it can be.
+    without a time may have ``until``, the latest that it can be. ``tell`` is called with
+    the number of bytes that are read next.
     """
     if not files:
         return _of_store(folder or _store.default_folder(), problems)
+    tell = tell or _tell_nobody
     found: list[Row] = []
     for path in files:
         if os.path.isdir(path):
             found += _of_store(path, problems)
-            found += _of_folder(path, problems, tracebacks)
+            found += _of_folder(path, problems, tracebacks, tell)
         else:
-            found += _with_until(list(_of_file(path, problems, tracebacks)), path)
+            found += _with_until(list(_of_file(path, problems, tracebacks, tell)), path)
     return found
+
+
+def _tell_nobody(count: int) -> None:
+    pass
 
 
 def _of_store(folder: str, problems: Problems) -> "list[Row]":
@@ -95,7 +102,9 @@ def _of_store(folder: str, problems: Problems) -> "list[Row]":
     return [row for row in (_front(path, problems) for path in paths) if row is not None]
 
 
-def _of_folder(folder: str, problems: Problems, tracebacks: bool) -> "list[Row]":
+def _of_folder(
+    folder: str, problems: Problems, tracebacks: bool, tell: "Callable[[int], None]"
+) -> "list[Row]":
     """The records in all regular files of a folder, but for those that a store wrote."""
     found: list[Row] = []
     try:
@@ -106,7 +115,7 @@ def _of_folder(folder: str, problems: Problems, tracebacks: bool) -> "list[Row]"
     for name in names:
         path = os.path.join(folder, name)
         if os.path.isfile(path) and not _store.is_record(name) and not name.startswith("."):
-            found += _with_until(list(_of_file(path, problems, tracebacks)), path)
+            found += _with_until(list(_of_file(path, problems, tracebacks, tell)), path)
     return found
 
 
@@ -259,18 +268,26 @@ def _has_types(value: "dict[str, Any]") -> bool:
 # --- files
 
 
-def _of_file(path: str, problems: Problems, tracebacks: bool) -> "Iterator[Row]":
+def _of_file(
+    path: str, problems: Problems, tracebacks: bool, tell: "Callable[[int], None]"
+) -> "Iterator[Row]":
     """The records in a crash output, in a log, or in what ``parse`` or a store wrote."""
     from crashenv._reading import files
 
     try:
         fd = files.open_file(path)
         try:
-            yield from _of_chunks(files.chunks(fd), problems, tracebacks)
+            yield from _of_chunks(_told(files.chunks(fd), tell), problems, tracebacks)
         finally:
             os.close(fd)
     except OSError as error:
         problems.add_error(path, error)
+
+
+def _told(chunks: "Iterator[bytes]", tell: "Callable[[int], None]") -> "Iterator[bytes]":
+    for chunk in chunks:
+        tell(len(chunk))
+        yield chunk
 
 
 def _of_chunks(chunks: "Iterator[bytes]", problems: Problems, tracebacks: bool) -> "Iterator[Row]":

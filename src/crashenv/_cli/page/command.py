@@ -15,7 +15,7 @@ from crashenv._cli.list import (
     nothing_in,
 )
 from crashenv._cli.options import Command, Option, UsageError
-from crashenv._cli.terminal import Progress, printable
+from crashenv._cli.terminal import Progress, printable, sizes
 from crashenv._reading import crashes, own
 
 TYPE_CHECKING = False
@@ -94,8 +94,9 @@ def _html(values: "Values") -> int:
     problems = crashes.Problems("html")
     own.prefer(values["own"] or ())
     progress = Progress("crashenv html", bool(values["quiet"]))
-    progress.begin("reading", 0, "crashes")
-    rows = crashes.rows(values.operands, values["store"], problems, bool(values["tracebacks"]))
+    progress.begin("reading", sizes(values.operands), "bytes")
+    tracebacks = bool(values["tracebacks"])
+    rows = crashes.rows(values.operands, values["store"], problems, tracebacks, progress.add)
     rows = in_order(rows) if values.operands else rows
     rows = [row for row in rows if is_meant(row, values)]
     progress.begin("reading", len(rows), "crashes")
