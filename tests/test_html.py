@@ -258,6 +258,13 @@ class Secrets(HtmlTest):
         record = hostile_record("token=abcdefgh1234", 0)
         self.assertNotIn("abcdefgh1234", self.of_records(record))
 
+    def test_where_a_long_text_is_cut(self) -> None:
+        record = hostile_record("x", 0)
+        for size in range(11_990, 12_010):
+            record["stderr"] = "password=abcdefgh1234" + "\n" + "y" * (size - 1)
+            source = self.of_records(record)
+            self.assertNotIn("1234", source.partition("Standard error")[2])
+
     def test_wrong_expression(self) -> None:
         told = self.check_complaint("html", "--redact", "(", status=2)
         self.assertIn("--redact (", told)

@@ -38,7 +38,9 @@ class Summary:
             return
         keys = ("summary", "where", "program", "id")
         kept: Record = {key: record[key] for key in keys}  # type: ignore[literal-required, assignment]
-        text = record["text"]
+        from crashenv._redact import redact
+
+        text = redact(record["text"])[0]  # before it is cut, or half a secret might stay
         if len(text) > _LONGEST_TEXT:  # the end tells what was raised
             text = "...\n" + text[-_LONGEST_TEXT:]
         kept["text"] = text
@@ -66,7 +68,7 @@ class Summary:
             program = (record["program"] or "").rpartition("/")[2]
             cells = (seen, what, _escaped(record["where"] or ""), _escaped(redact(program)[0]))
             parts.append("| %d | %s | %s | %s |\n" % cells)
-            folded.append(_folded(what, redact(record["text"])[0]))
+            folded.append(_folded(what, record["text"]))
         if self._left_out:
             parts.append("\n%d crashes of other kinds are left out.\n" % self._left_out)
         size = sum(len(part.encode("utf-8", "backslashreplace")) for part in parts)

@@ -65,7 +65,7 @@ def _folded(title: str, body: str) -> str:
 
 
 def _pre(text: object, writer: "Writer", keep_end: bool = False) -> str:
-    told = str(text)
+    told = writer.plain(text, 1 << 20)  # before it is cut, or half a secret might stay
     if keep_end and len(told) > _LONGEST_TEXT:
         told = "… (%d characters before)\n%s" % (len(told) - _LONGEST_TEXT, told[-_LONGEST_TEXT:])
     return '<pre tabindex="0">%s</pre>' % writer.block(told, _LONGEST_TEXT + 100)
