@@ -195,8 +195,9 @@ class Stacks(CommandTest):
             assert process.stdout is not None
             process.stdout.readline()
             process.send_signal(signal.SIGTERM)
+            # Before its standard input is closed, which would end it too.
+            self.assertEqual(process.wait(DEADLINE), -signal.SIGTERM)
             process.communicate()
-            self.assertEqual(process.returncode, -signal.SIGTERM)
         self.assertEqual(self.records(), [])
 
 

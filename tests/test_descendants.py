@@ -10,10 +10,19 @@ from typing import Any
 from tests.driver import MonitorTest
 
 BEGIN = """
-import os, signal, subprocess, sys
+import glob, os, signal, subprocess, sys, time
+def wait_until_seen(pid):
+    folder = os.environ["PYDEBUG"].partition("/proc/")[2].partition("/")[0]
+    while True:
+        for path in glob.glob("/proc/%s/fdinfo/*" % folder):
+            try:
+                if "\\nPid:\\t%d\\n" % pid in open(path).read(): return
+            except OSError: pass
+        time.sleep(0.01)
 def start(source):
     child = subprocess.Popen([sys.executable, "-c", source + NOTE], stdin=-1, stdout=-1)
     child.stdout.readline()
+    wait_until_seen(child.pid)
     return child
 NOTE = '''
 import sys
@@ -68,16 +77,8 @@ class Descendants(MonitorTest):
 
     def test_forked_workers(self) -> None:
         records = self.watched(
-            "import glob, multiprocessing, time\n"
-            "folder = os.environ['PYDEBUG'].partition('/proc/')[2].partition('/')[0]\n"
-            "def is_seen():\n"
-            "    for path in glob.glob('/proc/%s/fdinfo/*' % folder):\n"
-            "        try: text = open(path).read()\n"
-            "        except OSError: continue\n"
-            "        if '\\nPid:\\t%d\\n' % os.getpid() in text: return True\n"
-            "def work():\n"
-            "    while not is_seen(): time.sleep(0.01)\n"
-            "    os.kill(os.getpid(), signal.SIGKILL)\n"
+            "import multiprocessing\n"
+            "def work(): wait_until_seen(os.getpid()); os.kill(os.getpid(), signal.SIGKILL)\n"
             "context = multiprocessing.get_context('fork')\n"
             "for target in (work, print, work):\n"
             "    process = context.Process(target=target)\n"
@@ -88,11 +89,21 @@ class Descendants(MonitorTest):
         self.assertNotEqual(records[0]["pid"], records[1]["pid"])
 
     def test_grandchildren_and_orphans(self) -> None:
-        source = (
-            "child = start('import os; os.fork() or os.kill(os.getpid(), 9)\\n')\n"
-            "child.communicate()"
-        )
-        self.assertEqual([r["summary"] for r in self.watched(source)], ["killed by SIGKILL"])
+        for parent in ("sys.stdin.read()", "os._exit(0)"):
+            with self.subTest(parent):
+                for path in self.store.glob("*"):
+                    path.unlink()
+                (record,) = self.watched(
+                    "code = 'import os, sys, time; pid = os.fork()\\n'\n"
+                    "code += 'while not pid: time.sleep(1)\\n'\n"
+                    "code += 'print(pid, flush=True); %s'\n"
+                    "child = subprocess.Popen([sys.executable, '-c', code], stdin=-1, stdout=-1)\n"
+                    "pid = int(child.stdout.readline())\n"
+                    "wait_until_seen(pid)\n"
+                    "os.kill(pid, signal.SIGKILL)\n"
+                    "child.communicate()" % parent
+                )
+                self.assertEqual(record["summary"], "killed by SIGKILL")
 
     def test_other_ends_are_no_crashes(self) -> None:
         records = self.watched(

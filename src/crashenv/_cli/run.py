@@ -118,7 +118,7 @@ def leave_to_the_program() -> "int | str | None":
         return None
     told, _ = parse(os.environ.get(variable(os.environ), ""))
     earlier: int | str | None = told.path
-    if earlier is None and output.fd >= 0:
+    if earlier is None and output.fd is not None and output.fd >= 0:
         earlier = os.dup(output.fd)
     if output.at_exit is not None:
         output.at_exit()

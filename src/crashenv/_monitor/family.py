@@ -43,6 +43,7 @@ class Member:
         self.began = monotonic()
         self.is_fork = False
         self.status: int | None = None  # a wait status; None if nobody can tell
+        self.is_gone = False  # it was reaped before we had a pidfd of it
         self.oom_kills: int | None = None
         self.words = ""
 
@@ -52,6 +53,8 @@ class Member:
         A forked child ends by os._exit(), which tells nobody: without a status, only of
         an interpreter that said nothing is more to be assumed.
         """
+        if self.is_gone:
+            return True  # if there is a dump of it
         if self.status is None:
             return not self.is_fork
         if not os.WIFSIGNALED(self.status):
@@ -74,6 +77,7 @@ class Family:
         self._members: dict[int, Member] = {}  # by process id
         self._ends: dict[int, int] = {}  # pidfd: process id
         self._reaped: dict[int, int] = {}
+        self._gone: list[Member] = []
         self._epoll: select.epoll | None = None
         self._oom_kills = oom.kills() or 0
 
@@ -121,7 +125,11 @@ class Family:
             return
         try:
             pidfd = os.pidfd_open(member.pid)
-        except (AttributeError, OSError):  # before Linux 5.3; it is gone and was reaped
+        except ProcessLookupError:
+            member.is_gone = True
+            self._gone.append(member)
+            return
+        except (AttributeError, OSError):  # before Linux 5.3; too many files
             return
         self._members[member.pid] = member
         self._ends[pidfd] = member.pid
@@ -132,6 +140,7 @@ class Family:
 
     def _forget(self, pid: int) -> None:
         """It ends of its own accord."""
+        self._gone = [member for member in self._gone if member.pid != pid]
         member = self._members.pop(pid, None)
         for pidfd in [fd for fd, other in self._ends.items() if other == pid]:
             del self._ends[pidfd]
@@ -148,6 +157,10 @@ class Family:
 
     def ended(self) -> "Iterator[Member]":
         """Those that have ended without a word since the last call."""
+        gone, self._gone = self._gone, []
+        for member in gone:
+            self._take_words(member)
+            yield member
         if not self._ends:
             return
         poll = select.poll()

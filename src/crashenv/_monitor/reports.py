@@ -7,7 +7,7 @@ from time import monotonic, time_ns
 from crashenv import _store
 from crashenv._monitor import deaths
 from crashenv._monitor.say import printable, say
-from crashenv._reading import build
+from crashenv._reading import build, dumps
 from crashenv._reading.encode import to_json
 from crashenv._reading.frames import Splitter
 from crashenv._wire import timestamp
@@ -159,10 +159,15 @@ class Reports:
         run_time = monotonic() - member.began
         ending = deaths.ending_of_member(member.status, run_time, member.oom_kills)
         dump = None
-        if deaths.is_core_signal(ending):
+        if deaths.is_core_signal(ending) or member.is_gone:
             self._queue(self._splitter.flush())
             dump = self._claim(member.thread.encode())
+        if member.is_gone and dump is None:  # nobody can tell how it ended
+            return
         raw = dump.raw if dump else b""
+        if member.is_gone:
+            told = dumps.parse(raw.decode("utf-8", "backslashreplace").split("\n"))
+            ending["signal"] = told["signal"]
         command = member.command or self._options.command
         record = build.death(
             member.pid,
@@ -177,12 +182,12 @@ class Reports:
         self._keep(record)
 
     def _claim(self, thread: bytes) -> "Frame | None":
-        """The newest dump, of those in which ``thread`` is if there is one."""
+        """The newest dump in which ``thread`` is."""
         found = [item for item in self._unclaimed if thread in item[1].raw]
-        for item in (*found[-1:], *self._unclaimed[-1:]):
-            self._unclaimed.remove(item)
-            return item[1]
-        return None
+        if not found:
+            return None
+        self._unclaimed.remove(found[-1])
+        return found[-1][1]
 
     def finish(self) -> None:
         """Keep what is left, and tell what was lost."""
