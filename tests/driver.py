@@ -316,10 +316,18 @@ class ProgramTest(unittest.TestCase):
         self.assertEqual(without.ending(), result.ending(), "\n%s\n\n%s" % (without, result))
         return result
 
-    def check_silent(self, program: Program, settings: str = "", **options: Any) -> Result:
-        """Not a crash: the ending is the same and nothing was written."""
+    def check_silent(
+        self, program: Program, settings: str = "", *, is_on: bool = True, **options: Any
+    ) -> Result:
+        """Not a crash: the ending is the same and nothing was written.
+
+        The positive control: a crash in the same surroundings is reported, or, where
+        crashenv is not on there, is not.
+        """
         result = self.run_both(program, settings, **options)
         self.assertEqual(result.crash, b"", str(result))
+        control = self.run_with("1/0", settings, **options)
+        self.assertEqual(bool(control.reports), is_on, str(control))
         return result
 
     def check_reports(

@@ -30,13 +30,23 @@ SH = "/bin/sh"
 FATAL = ("SIGTERM", "SIGKILL", "SIGINT", "SIGHUP", "SIGPIPE", "SIGUSR1", "SIGSEGV", "SIGRTMIN")
 
 # Prints each signal that it gets.
+# The wakeup descriptor, for a signal that comes just before read(2) would not interrupt it.
 LISTENING = """
-    import os, signal, sys
+    import os, select, signal
+    woken, wakeup = os.pipe()
+    os.set_blocking(wakeup, False)
+    signal.set_wakeup_fd(wakeup)
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
         signal.signal(number, lambda number, frame: os.write(1, b"%d\\n" % number))
     os.write(1, b"ready\\n")
-    for line in sys.stdin:
-        os.write(1, line.encode())
+    data = b"something"
+    while data:
+        ready, _, _ = select.select([0, woken], [], [])
+        if woken in ready:
+            os.read(woken, 100)
+        if 0 in ready:
+            data = os.read(0, 4096)
+            os.write(1, data)
 """
 
 

@@ -1,4 +1,4 @@
-"""What the README says of ``crashenv run``, run as far as this machine can."""
+"""What the README and docs/monitor.md say of ``crashenv run``, run as far as this machine can."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ from typing import Any
 from tests.driver import DEADLINE, ROOT, SITECUSTOMIZE, MonitorTest, Result
 
 README = (ROOT / "README.md").read_text()
+MANUAL = (ROOT / "docs" / "monitor.md").read_text()
 APP = "raise ValueError('boom')\n"
 
 
 def blocks(language: str) -> list[str]:
-    """The README's code blocks in ``language``."""
-    return re.findall(r"^```%s\n(.*?)^```$" % language, README, re.M | re.S)
+    """The manual's code blocks in ``language``."""
+    return re.findall(r"^```%s\n(.*?)^```$" % language, MANUAL, re.M | re.S)
 
 
 class ExampleTest(MonitorTest):
@@ -75,17 +76,19 @@ class ShellTest(ExampleTest):
             r" crashenv show [0-9a-f]{8}\Z",
         )
 
-    def test_line_in_the_readme_has_this_form(self) -> None:
-        self.assertRegex(
-            README, r"\n    crashenv: ValueError: boom \(main thread, .*\); crashenv show \w{8}\n"
-        )
+    def test_readme_has_the_same_command_and_line(self) -> None:
+        (script,) = blocks("sh")
+        self.assertIn(script, README)
+        line = r"\n    crashenv: ValueError: boom \(main thread, .*\); crashenv show \w{8}\n"
+        for page in (README, MANUAL):
+            self.assertRegex(page, line)
 
     def test_options_are_those_of_the_help(self) -> None:
         help = self.run_words(["crashenv", "run", "--help"]).stdout.decode()
         told = set(re.findall(r"^ +(?:-\w, )?(--[a-z-]+)", help, re.M))
-        table = README[README.index("| option | |") :]
+        table = MANUAL[MANUAL.index("| option | |") :]
         named = set(re.findall(r"`(?:-q`, `)?(--[a-z-]+)", table[: table.index("\n\n")]))
-        self.assertEqual(named, {"--max-size", *told} - {"--help"})
+        self.assertEqual(named, told - {"--help"})
 
 
 class DockerfileTest(ExampleTest):

@@ -280,9 +280,9 @@ class BadDescriptor(EndToEnd):
         self.assertIn("crashfd=@nosuchname: ", self.check_off("crashfd=@nosuchname"))
 
     def test_identity_of_no_file_is_silent(self) -> None:
-        self.check_silent("1/0", pydebug="crashfd={fd}:0:0")
-        self.check_silent("1/0", pydebug="crashfd=3:0:0")
-        self.check_silent("1/0", pydebug="crashfd={fd}:99999999999999999999:1")
+        self.check_silent("1/0", pydebug="crashfd={fd}:0:0", is_on=False)
+        self.check_silent("1/0", pydebug="crashfd=3:0:0", is_on=False)
+        self.check_silent("1/0", pydebug="crashfd={fd}:99999999999999999999:1", is_on=False)
 
 
 class BadFile(EndToEnd):
@@ -376,7 +376,7 @@ class BadValue(EndToEnd):
 
     def test_keys_of_others(self) -> None:
         for pydebug in ("1", "x=1", "gctrace=1,crAshfd=3", "x=crashfd=3", ",", ""):
-            self.check_silent("1/0", pydebug=pydebug)
+            self.check_silent("1/0", pydebug=pydebug, is_on=False)
 
     def test_longest_that_a_process_can_be_given(self) -> None:
         for text in ("crashfd=" + "9" * LONGEST, "crash" * LONGEST, "crashfile=/" + "x/" * LONGEST):
