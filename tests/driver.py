@@ -357,6 +357,24 @@ class ProgramTest(unittest.TestCase):
         return result
 
 
+class WatchedTest(ProgramTest):
+    """Of programs in which crashenv is on.
+
+    What must not be noticed is not noticed either if crashenv does nothing. So each class has
+    a positive control: a crash is reported.
+    """
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        super().setUpClass()
+        output = CrashOutput("pipe")
+        env = environment(PYDEBUG="crashfd=%d" % output.passed)
+        result = run("1/0", env=env, pass_fds=[output.passed])
+        result.crash = output.finish()
+        if not result.reports:
+            raise AssertionError("crashenv is not on\n%s" % result)
+
+
 @contextlib.contextmanager
 def started(program: Program, **options: Any) -> Iterator[subprocess.Popen[bytes]]:
     """A program that the test talks to; killed if the test leaves it running."""

@@ -11,6 +11,7 @@ import shutil
 import sys
 import tempfile
 import unittest
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -21,7 +22,22 @@ READING = """
     page parse people redact run run_examples run_init run_survives run_terminal show store stream
     texts tracebacks
 """
-EXCUSED: dict[str, str] = {}
+# Patterns of tests, and why they need no crash output.
+EXCUSED = {
+    "collect.*": "the monitor's own work",
+    "run_reports.*": "the monitor's own work",
+    "settings.Items.*": "parses a text",
+    "settings.Values.*": "parses a text",
+    "settings.Rewritten.test_threads_are_ignored_beside_a_bad_limit": "parses a text",
+    "installation.Broken.*": "the package cannot be loaded there",
+    "installation.Editable.test_package_is_the_checkouts": "looks at the package's path",
+    "installation.Installed.test_package_is_the_installed_one": "looks at the package's path",
+    "installation.Installed.test_uninstalling_leaves_nothing_behind": "crashenv is gone there",
+    "installation.Installed.test_what_the_wheel_holds": "looks at files",
+    "installation.Both.test_one_of_the_two_copies_is_loaded": "looks at the package's path",
+    "installation.Sitecustomize.*": "about a sitecustomize that is not ours",
+    "sitecustomize.*": "about a sitecustomize that is not ours",
+}
 
 
 class Passing(unittest.TestResult):
@@ -48,7 +64,11 @@ def main() -> int:
                 suite.addTests(unittest.defaultTestLoader.loadTestsFromName("tests." + path.stem))
         result = Passing()
         suite.run(result)
-    wrong = [name for name in result.passed if name.replace("tests.test_", "") not in EXCUSED]
+    wrong = [
+        name
+        for name in result.passed
+        if not any(fnmatchcase(name, "tests.test_" + pattern) for pattern in EXCUSED)
+    ]
     print(*wrong, sep="\n")
     print(
         "%d of %d pass, %d of them without an excuse"

@@ -12,8 +12,8 @@ from typing import Any
 from tests.driver import (
     INSTALLED,
     ROOT,
-    ProgramTest,
     Result,
+    WatchedTest,
     environment,
     is_root,
     obey_permissions,
@@ -191,7 +191,7 @@ class Values(ParseTest):
         self.bad("crashsignal=IOT")  # signal(7): a synonym for SIGABRT
 
 
-class EndToEnd(ProgramTest):
+class EndToEnd(WatchedTest):
     def run_bad(self, program: str, pydebug: str, **options: Any) -> tuple[str, Result]:
         """Status and output as without, but for one line before all else; that and the result."""
         without = run(program)
@@ -221,7 +221,7 @@ class EndToEnd(ProgramTest):
         return str(self.folder / name)
 
 
-class Fuzzed(unittest.TestCase):
+class Fuzzed(WatchedTest):
     """A few of the cases of tests/fuzz_settings.py."""
 
     CASES = 150

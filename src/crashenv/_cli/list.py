@@ -162,10 +162,11 @@ def add_seen(rows: "list[Row]") -> None:
 
 def is_meant(row: "Row", values: "Values") -> bool:
     since, program = values["since"], values["program"]
-    # What has no time is left out if it is certainly older.
-    when = times.seconds(row["time"] or row.get("until"))
-    if since is not None and when is not None and when < since:
-        return False
+    if since is not None:
+        # What has no time is left out if it is certainly older.
+        when = times.seconds(row["time"] or row.get("until"))
+        if when is not None and when < since:
+            return False
     return program is None or _matches(row["program"] or "", program)
 
 

@@ -1,10 +1,10 @@
 """The records to be listed and shown: those of a store, or those that files hold."""
 
 import os
-import stat
 import sys
 
 from crashenv import _store
+from crashenv._reading.decode import decode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def _tell_nobody(count: int) -> None:
 
 def _of_store(folder: str, problems: Problems) -> "list[Row]":
     try:
-        paths = _store.files(folder)
+        paths = _store.candidates(folder)
     except FileNotFoundError:
         return []
     except OSError as error:
@@ -146,7 +146,7 @@ def whole(row: "Row") -> "Optional[Record]":
 
 def _front(path: str, problems: Problems) -> "Optional[Row]":
     try:
-        fd = _open_regular(path)
+        fd = _store.open_record(path, _LARGEST_RECORD)
         try:
             front = os.read(fd, _FRONT).partition(_FRONT_END)[0]
         finally:
@@ -165,58 +165,19 @@ def _front(path: str, problems: Problems) -> "Optional[Row]":
 
 
 def _scan(text: str) -> "Optional[Row]":
-    """The keys and values that ``text`` begins with; None if it is not as we write it.
-
-    Importing json would take as long as all the rest.
-    """
+    """The keys and values that ``text`` begins with; None if it is not as we write it."""
     if not text.startswith(_FRONT_START):
         return None
-    escaped = "\\" in text
-    if escaped:
-        text = text.replace("\\\\", "\0").replace('\\"', "\1")
-    # Now every other part stands between quotation marks.
-    parts = text.split('"')
-    row: Row = {}
-    position, last = 1, len(parts) - 1
     try:
-        while position < last:
-            between = parts[position + 1]
-            if between == ":":
-                row[parts[position]] = parts[position + 2]
-                position += 4
-            else:
-                word = between[1:-1]
-                row[parts[position]] = None if word == "null" else int(word)
-                position += 2
-        if escaped:
-            row = {key: _unescaped(row[key]) for key in row}
-    except (ValueError, IndexError):
+        row: Row = decode(text.rstrip(",") + "}")
+    except ValueError:
         return None
     return row if _has_types(row) else None
 
 
-def _unescaped(value: "Any") -> "Any":
-    """JSON's escapes are Python's, but for characters in two parts. May raise ValueError."""
-    if not isinstance(value, str) or (value.isprintable() and "\\" not in value):
-        return value
-    escaped = value.replace("\0", "\\\\").replace("\1", '\\"').encode("ascii")
-    text = escaped.decode("unicode_escape")
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
-
-
-def _open_regular(path: str) -> int:
-    """Of a store, where somebody may have put a FIFO or a link to a device. Raises OSError."""
-    fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0))
-    status = os.fstat(fd)
-    if stat.S_ISREG(status.st_mode) and status.st_size <= _LARGEST_RECORD:
-        return fd
-    os.close(fd)
-    raise OSError("is no record: no regular file, or too large")
-
-
 def _loaded_file(path: str) -> "Optional[Any]":
     try:
-        fd = _open_regular(path)
+        fd = _store.open_record(path, _LARGEST_RECORD)
         with open(fd, "rb") as file:
             return _loaded(file.read(_LARGEST_RECORD))
     except OSError:
@@ -224,10 +185,8 @@ def _loaded_file(path: str) -> "Optional[Any]":
 
 
 def _loaded(data: bytes) -> "Any":
-    import json
-
     try:
-        return json.loads(data)
+        return decode(data.decode("utf-8", "surrogatepass"))
     except (ValueError, RecursionError):
         return None
 
