@@ -100,7 +100,7 @@ def _list(values: "Values") -> int:
     own.prefer(values["own"] or ())
     is_with_tracebacks = bool(values["tracebacks"])
     progress = Progress("crashenv list", quiet=False)
-    progress.begin("reading", sizes(values.operands), "bytes")
+    progress.begin("reading", sizes(values.operands), "bytes" if values.operands else "records")
     rows = crashes.rows(
         values.operands, values["store"], problems, is_with_tracebacks, progress.add
     )

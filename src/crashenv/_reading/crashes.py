@@ -72,15 +72,15 @@ def rows(
 
     Each of ``files`` may be a folder: a store, or one of crash outputs and logs. A row
     without a time may have ``until``, the latest that it can be. ``tell`` is called with
-    the number of bytes that are read next.
+    the number of bytes that are read next; without ``files``, with 1 for each record.
     """
-    if not files:
-        return _of_store(folder or _store.default_folder(), problems)
     tell = tell or _tell_nobody
+    if not files:
+        return _of_store(folder or _store.default_folder(), problems, tell)
     found: list[Row] = []
     for path in files:
         if os.path.isdir(path):
-            found += _of_store(path, problems)
+            found += _of_store(path, problems, _tell_nobody)
             found += _of_folder(path, problems, tracebacks, tell)
         else:
             found += _with_until(list(_of_file(path, problems, tracebacks, tell)), path)
@@ -91,7 +91,7 @@ def _tell_nobody(count: int) -> None:
     pass
 
 
-def _of_store(folder: str, problems: Problems) -> "list[Row]":
+def _of_store(folder: str, problems: Problems, tell: "Callable[[int], None]") -> "list[Row]":
     try:
         paths = _store.candidates(folder)
     except FileNotFoundError:
@@ -99,7 +99,13 @@ def _of_store(folder: str, problems: Problems) -> "list[Row]":
     except OSError as error:
         problems.add_error(folder, error)
         return []
-    return [row for row in (_front(path, problems) for path in paths) if row is not None]
+    rows = []
+    for path in paths:
+        row = _front(path, problems)
+        if row is not None:
+            rows.append(row)
+        tell(1)
+    return rows
 
 
 def _of_folder(

@@ -32,7 +32,8 @@ else:
         text = text.strip(" \t\n\r")
         try:
             value, end = _scan(text, 0)
-        except StopIteration:
+        except (StopIteration, SystemError):
+            # SystemError: 3.10 and 3.11 look for json.decoder's exception, which is not loaded.
             raise ValueError("no JSON") from None
         if end != len(text):
             raise ValueError("more than one value of JSON")
