@@ -12,6 +12,10 @@ from time import time, time_ns
 
 from crashenv._wire import timestamp
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 _MOST_RECORDS = 1000
 _MOST_BYTES = 64 << 20
 
@@ -71,30 +75,32 @@ def candidates(folder: str) -> "list[str]":
     return [folder + name for name in sorted(os.listdir(folder)) if is_record(name)]
 
 
+_REGULAR = stat.S_IFREG >> 12
 _OPEN = os.O_RDONLY
 for _name in ("O_CLOEXEC", "O_NONBLOCK", "O_NOFOLLOW", "O_BINARY"):
     _OPEN |= getattr(os, _name, 0)
 
 
-def open_record(path: str, largest: int) -> int:
-    """A descriptor of a record of ``largest`` bytes at most. Raises OSError.
+def beginnings(folder: str, size: int) -> "Iterator[tuple[str, bytes | OSError]]":
+    """The path and the first ``size`` bytes of each record, the oldest first. Raises OSError.
 
-    FileNotFoundError of what was pruned, and of what is no record, such as a FIFO or a link.
+    An error takes the place of what cannot be read. What was pruned meanwhile is left out, and what
+    is no record: somebody may have put a FIFO there, a link, or a file of another user.
     """
-    missing = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
-    try:
-        fd = os.open(path, _OPEN)
-    except OSError:
-        if _status(path) is None:
-            raise missing from None
-        raise
-    status = os.fstat(fd)
-    if _is_ours(status) and status.st_size <= largest:
-        return fd
-    os.close(fd)
-    if _is_ours(status):
-        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), path)
-    raise missing
+    opened, fstat, read, close = os.open, os.fstat, os.read, os.close
+    user = os.geteuid() if hasattr(os, "geteuid") else None
+    for path in candidates(folder):
+        try:
+            fd = opened(path, _OPEN)
+            try:
+                status = fstat(fd)
+                if status[0] >> 12 == _REGULAR and (user is None or status[4] == user):
+                    yield path, read(fd, size)
+            finally:
+                close(fd)
+        except OSError as error:
+            if _status(path) is not None:
+                yield path, error
 
 
 def identifier(path: str) -> str:

@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 SCHEMA = 1  # that we can read
 # What stands in a record before its header, and so in the first bytes of its file.
 _FRONT = 4096  # bytes
+_SHARED = ("kind", "program", "fingerprint", "summary", "where")  # by many records
 _ADDED = ("seen", "first", "until")  # to a row
 _LARGEST_RECORD = 1 << 26  # bytes
-_FRONT_START = '{"schema":%d,' % SCHEMA
-_FRONT_END = b'"header":'
+_FRONT_START = b'{"schema":%d,' % SCHEMA
+_FRONT_END = b',"header":'
 _JSON_START = b'{"schema":'
 _LONGEST_LINE = 1 << 26  # bytes; a report of 4 MiB, all control characters, has 24 MiB of text
 
@@ -68,7 +69,7 @@ def rows(
     tracebacks: bool = False,
     tell: "Optional[Callable[[int], None]]" = None,
 ) -> "list[Row]":
-    """The records, newest last; of those of a store only the keys before the header.
+    """The records, newest last; of those of a store only what ``list`` shows, and ``path``.
 
     Each of ``files`` may be a folder: a store, or one of crash outputs and logs. A row
     without a time may have ``until``, the latest that it can be. ``tell`` is called with
@@ -92,19 +93,22 @@ def _tell_nobody(count: int) -> None:
 
 
 def _of_store(folder: str, problems: Problems, tell: "Callable[[int], None]") -> "list[Row]":
+    rows: list[Row] = []
+    kept: dict[Any, Any] = {}  # texts that many have, once
+    keep = kept.setdefault
     try:
-        paths = _store.candidates(folder)
+        for path, content in _store.beginnings(folder, _FRONT):
+            tell(1)
+            found = _front(path, content, problems)
+            if found is not None:
+                row = {key: keep(found[key], found[key]) for key in _SHARED}
+                row["id"], row["time"], row["pid"] = found["id"], found["time"], found["pid"]
+                row["path"] = path
+                rows.append(row)
     except FileNotFoundError:
-        return []
+        pass
     except OSError as error:
         problems.add_error(folder, error)
-        return []
-    rows = []
-    for path in paths:
-        row = _front(path, problems)
-        if row is not None:
-            rows.append(row)
-        tell(1)
     return rows
 
 
@@ -150,41 +154,28 @@ def whole(row: "Row") -> "Optional[Record]":
 # --- a store
 
 
-def _front(path: str, problems: Problems) -> "Optional[Row]":
-    try:
-        fd = _store.open_record(path, _LARGEST_RECORD)
+def _front(path: str, content: "bytes | OSError", problems: Problems) -> "Optional[Row]":
+    """What stands before the header, as we write it; else all of the record."""
+    if isinstance(content, OSError):
+        problems.add_error(path, content)
+        return None
+    if content.startswith(_FRONT_START):
+        front = content.partition(_FRONT_END)[0]
         try:
-            front = os.read(fd, _FRONT).partition(_FRONT_END)[0]
-        finally:
-            os.close(fd)
-    except FileNotFoundError:  # pruned meanwhile
-        return None
-    except OSError as error:
-        problems.add_error(path, error)
-        return None
-    row = _scan(front.decode("ascii", "replace"))
-    if row is None:
-        row = _checked(_loaded_file(path), problems)
-    if row is not None:
-        row["path"] = path
-    return row
-
-
-def _scan(text: str) -> "Optional[Row]":
-    """The keys and values that ``text`` begins with; None if it is not as we write it."""
-    if not text.startswith(_FRONT_START):
-        return None
-    try:
-        row: Row = decode(text.rstrip(",") + "}")
-    except ValueError:
-        return None
-    return row if _has_types(row) else None
+            row: Row = decode(front.decode("ascii") + "}")
+        except ValueError:
+            pass
+        else:
+            if _has_types(row):
+                return row
+    return _checked(_loaded_file(path), problems)
 
 
 def _loaded_file(path: str) -> "Optional[Any]":
     try:
-        fd = _store.open_record(path, _LARGEST_RECORD)
-        with open(fd, "rb") as file:
+        if os.path.getsize(path) > _LARGEST_RECORD:
+            return None
+        with open(path, "rb") as file:
             return _loaded(file.read(_LARGEST_RECORD))
     except OSError:
         return None
