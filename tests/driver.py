@@ -115,8 +115,8 @@ class Result:
 
     def __str__(self) -> str:
         streams = ("stdout", self.stdout), ("stderr", self.stderr), ("crash output", self.crash)
-        told = ["--- %s\n%s" % (name, text.decode(errors="replace")) for name, text in streams]
-        return "\n".join(["status %d of %r" % (self.status, self.args), *told])
+        sections = ["--- %s\n%s" % (name, text.decode(errors="replace")) for name, text in streams]
+        return "\n".join(["status %d of %r" % (self.status, self.args), *sections])
 
 
 def comparable(text: bytes) -> str:

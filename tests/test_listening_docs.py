@@ -54,8 +54,8 @@ class ExamplesTest(ProgramTest):
         done = subprocess.run(
             command, env=env, cwd=self.folder, capture_output=True, timeout=DEADLINE, check=False
         )
-        told = str(Result([*command], done.returncode, done.stdout, done.stderr))
-        self.assertIn(b'"summary":"ZeroDivisionError: division by zero"', done.stdout, told)
+        text = str(Result([*command], done.returncode, done.stdout, done.stderr))
+        self.assertIn(b'"summary":"ZeroDivisionError: division by zero"', done.stdout, text)
 
     def test_shell(self) -> None:
         self.run_elsewhere("/bin/sh", self.write("script", examples()["A shell"]))

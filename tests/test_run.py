@@ -478,7 +478,7 @@ class ArgumentsTest(MonitorTest):
         self.assertEqual(result.stdout, b"--quiet -- -h\n", str(result))
 
     def test_wrong_usage_is_one_line_and_status_125(self) -> None:
-        for arguments, told in (
+        for arguments, text in (
             ((), "no COMMAND to run"),
             (("--",), "no COMMAND to run"),
             (("--nonesuch", "true"), "there is no option --nonesuch"),
@@ -493,7 +493,7 @@ class ArgumentsTest(MonitorTest):
             with self.subTest(arguments):
                 result = run([*monitor()[1:-1], *arguments], env=self.env)
                 self.assertEqual(result.status, 125, str(result))
-                self.assertEqual(result.stderr.decode().splitlines()[0], "crashenv run: " + told)
+                self.assertEqual(result.stderr.decode().splitlines()[0], "crashenv run: " + text)
 
     def test_help_names_every_option_that_is_read(self) -> None:
         help = run([*monitor()[1:-1], "--help"], env=self.env)

@@ -85,10 +85,10 @@ class ShellTest(ExampleTest):
 
     def test_options_are_those_of_the_help(self) -> None:
         help = self.run_words(["crashenv", "run", "--help"]).stdout.decode()
-        told = set(re.findall(r"^ +(?:-\w, )?(--[a-z-]+)", help, re.M))
+        text = set(re.findall(r"^ +(?:-\w, )?(--[a-z-]+)", help, re.M))
         table = MANUAL[MANUAL.index("| option | |") :]
         named = set(re.findall(r"`(?:-q`, `)?(--[a-z-]+)", table[: table.index("\n\n")]))
-        self.assertEqual(named, told - {"--help"})
+        self.assertEqual(named, text - {"--help"})
 
 
 class DockerfileTest(ExampleTest):
@@ -168,9 +168,9 @@ class SystemdTest(ExampleTest):
         for number, text in enumerate(blocks("ini")):
             path = self.write("unit%d.service" % number, self.placed(text))
             result = self.run_words(["systemd-analyze", "verify", path])
-            told = result.stderr.decode().splitlines()
+            message = result.stderr.decode().splitlines()
             # systemd before 253
-            self.assertEqual([line for line in told if "'OpenFile'" not in line], [])
+            self.assertEqual([line for line in message if "'OpenFile'" not in line], [])
 
     def test_open_file(self) -> None:
         """As systemd starts it: sd_listen_fds(3)."""

@@ -132,10 +132,10 @@ class InstructionBenchmarks:
         os.close(write_end)
         with open(read_end, "rb") as file:
             reported = bool(file.read())
-        told = done.stderr.decode(errors="replace")
-        counted = _COUNT.search(told)
+        text = done.stderr.decode(errors="replace")
+        counted = _COUNT.search(text)
         if done.returncode != status or reported != bool(status and changes) or not counted:
-            raise Failed("status %d, %s\n%s" % (done.returncode, arguments, told))
+            raise Failed("status %d, %s\n%s" % (done.returncode, arguments, text))
         return int(counted.group(1))
 
 

@@ -110,8 +110,8 @@ class ReadingBenchmarks:
         rates = 1000 / figure.value, 1000 / control.value
         note = "%.1f MB of %d reports; %.0f MB/s, %.0f of processor time"
         what = "`crashenv parse`, time for 1 MB, less a bare start"
-        told = note % (size, _REPORTS, *rates)
-        return Row(what, _MOST_TIME, figure, control, unit="ms", note=told)
+        text = note % (size, _REPORTS, *rates)
+        return Row(what, _MOST_TIME, figure, control, unit="ms", note=text)
 
     def _memory_row(self) -> Row:
         parse = (self._python, "-c", _PEAK % (_PARSE % str(self._mixed)))
@@ -165,8 +165,8 @@ class ReadingBenchmarks:
                 readings = self._hostile_readings(piece, framed)
                 ratio = quotient(*(min(r.control for r in readings[n]) for n in ("large", "small")))
                 if worst is None or ratio > worst[0]:
-                    told = name + (" in a report" if framed else "")
-                    worst = ratio, told, readings["large"], readings["small"]
+                    text = name + (" in a report" if framed else "")
+                    worst = ratio, text, readings["large"], readings["small"]
         assert worst is not None
         what = "the same, of 4 MB / of 0.5 MB, of %d inputs made to be slow the worst: %s"
         yield ratio_row(what % (2 * len(_HOSTILE), worst[1]), None, worst[2], worst[3])
