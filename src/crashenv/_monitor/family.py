@@ -78,6 +78,7 @@ class Family:
         self._ends: dict[int, int] = {}  # pidfd: process id
         self._reaped: dict[int, int] = {}
         self._gone: list[Member] = []
+        self._joined: list[int] = []
         self._epoll: select.epoll | None = None
         self._oom_kills = oom.kills() or 0
 
@@ -113,6 +114,8 @@ class Family:
             before = self._members.get(member.parent)
             if member.is_fork and before is not None:
                 member.command = before.command
+            if not member.is_fork:
+                self._joined.append(member.pid)
             self._add(member)
 
     def _add(self, member: Member) -> None:
@@ -178,6 +181,11 @@ class Family:
             kills = oom.kills() or 0
             member.oom_kills, self._oom_kills = kills - self._oom_kills, kills
             yield member
+
+    def take_joined(self) -> "list[int]":
+        """The process ids of the interpreters that have started since the last call."""
+        joined, self._joined = self._joined, []
+        return joined
 
     def pids(self) -> "list[int]":
         """The process ids of those that are there."""
