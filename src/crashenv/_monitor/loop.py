@@ -167,8 +167,8 @@ class Monitor:
         info = self._wait(longest)
         if info is not None:
             self._handle(info)
+        self._meet_family()  # first: who is reaped before it is met is not seen
         self._read()
-        self._meet_family()
         if self._dump_at is not None and self._dump_at <= monotonic():
             self._dump_at = None
             self._ask_for_stacks()
