@@ -28,6 +28,13 @@ _PIDFD_INFO_EXIT = 1 << 3
 _INFO_SIZE = 64
 _EXIT_CODE = slice(60, 64)
 _STATUS_FIELD, _TIME_FIELD = 52, 14  # of /proc/PID/stat (proc(5)), which a zombie still has
+_OF_WORKERS = (
+    "from multiprocessing.spawn import",
+    "from multiprocessing.forkserver import",
+    "from billiard.",
+    "from multiprocess.",
+)
+_OF_LOKY = "loky.backend.popen_loky_posix"
 _MOST_MEMBERS = 10_000
 _CHUNK = 1 << 16
 
@@ -40,6 +47,7 @@ class Member:
         self.parent = parent
         self.thread = thread
         self.command = command
+        self.origin = command  # what the program is named by; of a worker, its parent's
         self.began = monotonic()
         self.is_fork = False
         self.name = ""  # of a worker of multiprocessing
@@ -73,6 +81,7 @@ class Family:
 
     def __init__(self, source: int, board: int, program: int) -> None:
         self._program = program
+        self._origin: list[str] = []  # what the program says that it runs
         self._source = source
         self._board = board
         self._rest = b""
@@ -121,6 +130,10 @@ class Family:
             before = self._members.get(member.parent)
             if member.is_fork and before is not None:
                 member.command = before.command
+            if member.is_fork or _is_worker(command):
+                member.origin = self._origin if before is None else before.origin
+            if member.pid == self._program:
+                self._origin = command
             if not member.is_fork:
                 self._joined.append(member.pid)
             self._add(member)
@@ -129,6 +142,7 @@ class Family:
         known = self._members.get(member.pid)
         if known is not None:  # it executed another program
             known.command = member.command or known.command
+            known.origin = member.origin
             known.thread, known.is_fork = member.thread, member.is_fork
             return
         if len(self._members) >= _MOST_MEMBERS or member.pid == self._program:
@@ -218,6 +232,11 @@ class Family:
                 page.madvise(MADV_REMOVE)
         except (ImportError, OSError, ValueError):
             pass
+
+
+def _is_worker(command: "list[str]") -> bool:
+    """Whether multiprocessing, or loky, has written this command."""
+    return any(word.startswith(_OF_WORKERS) or word.endswith(_OF_LOKY) for word in command)
 
 
 def _command(pid: int) -> "list[str]":

@@ -172,7 +172,7 @@ class Reports:
         record = build.death(
             member.pid,
             timestamp(time_ns()),
-            deaths.program(command),
+            deaths.program(member.origin or self._options.command),
             deaths.text_of_member(ending, member.pid, member.parent, raw),
         )
         record["ending"], record["command"] = ending, command
