@@ -156,6 +156,8 @@ class Installed(InstalledTest):
 class Editable(EnvironmentTest):
     def setUp(self) -> None:
         super().setUp()
+        self.environment = self.python.parent.parent
+        self.before = set(self.environment.rglob("*"))
         pip("--python", str(self.python), "install", "--no-deps", "-e", str(ROOT))
 
     def test_reports(self) -> None:
@@ -168,6 +170,11 @@ class Editable(EnvironmentTest):
 
     def test_printed_folder_works_in_another_environment(self) -> None:
         check_printed_folder(self)
+
+    def test_uninstalling_leaves_nothing_behind(self) -> None:
+        self.check_exception("1/0")
+        pip("--python", str(self.python), "uninstall", "-y", "crashenv")
+        self.assertEqual(set(self.environment.rglob("*")) - self.before, set())
 
 
 class Caches(InstalledTest):
