@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 VARIABLE = "CRASHENV_SINK"
 _WEB = ("sentry+https", "sentry+http", "otlp+https", "otlp+http", "https", "http")
 _LOCAL = ("journald", "syslog")  # with a path, or nothing
-_NETWORK = ("syslog", "syslog+tcp")
 _EXAMPLES = "sentry+https://KEY@HOST/PROJECT, otlp+http://HOST:4318, https://HOST/PATH, journald:"
 _MOST_BYTES = 1 << 16  # of a file of sinks
 
@@ -34,7 +33,7 @@ class Address:
     def __init__(self, url: str, environment: "Mapping[str, str]" = os.environ) -> None:
         self.url = url = _of_environment(url, environment)
         self.scheme, colon, rest = url.partition(":")
-        if not colon or self.scheme not in (*_WEB, *_LOCAL, *_NETWORK):
+        if not colon or self.scheme not in (*_WEB, *_LOCAL, "syslog+tcp"):
             raise ValueError("there is no such sink; there are %s and syslog:" % _EXAMPLES)
         if not url.isascii() or not url.isprintable() or " " in url:
             raise ValueError("%s: has characters that no URL has" % self.scheme)
@@ -59,12 +58,8 @@ class Address:
         return shown + self.path if self.scheme.startswith("sentry+") else shown
 
     def _check(self) -> None:
-        if self.scheme in _WEB or self.scheme == "syslog+tcp" or (self.scheme, self.host) == (
-            "syslog",
-            "",
-        ):
-            if self.scheme != "syslog" and not self.host:
-                raise ValueError("%s: names no host" % self.scheme)
+        if not self.host and self.scheme not in _LOCAL:
+            raise ValueError("%s: names no host" % self.scheme)
         if self.scheme in _LOCAL and not self.host and self.path and not self.path.startswith("/"):
             raise ValueError("%s: a socket's path begins with /" % self.scheme)
         if self.scheme == "journald" and self.host:

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-_WRONG = (AttributeError, IndexError, KeyError, TypeError, ValueError)
-
 
 class Redaction:
     """Takes secrets out of records, and what matches one of ``extra``; ``count`` counts."""
@@ -90,7 +88,7 @@ def frames_of(record: "Any") -> "list[Any]":
     if exception:
         return exception_frames(exception)
     if record.get("dump"):
-        return [frame for frame in dumps.culprit(record["dump"])]
+        return list(dumps.culprit(record["dump"]))
     return []
 
 

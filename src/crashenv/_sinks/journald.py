@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from crashenv._sinks.address import Address
 
-MESSAGE_ID = "8f0a3d9c5b1e4c52a7d6f4f0b9c1e7a3"
+MESSAGE_ID = "b3d07eecdc6a4eab8f336064b71fd963"
 _SOCKET = "/run/systemd/journal/socket"
 _CRITICAL = "2"
 _PATIENCE = 5  # seconds

@@ -17,7 +17,7 @@ makes all records wait again.
 """
 
 import os
-from time import monotonic, sleep, time_ns
+from time import monotonic, sleep, time, time_ns
 
 from crashenv import _store
 from crashenv._wire import timestamp
@@ -33,6 +33,9 @@ _MOST_LINES = 4096  # then those of records that were removed go
 _DONE = ("sent", "refused", "left")
 _LOOK = 0.05  # seconds between two tries to get the lock
 _KEPT = 7200  # seconds, after which a line of a removed record limits nothing any more
+# Seconds that a receiver is left alone once it has failed; twice that each next time.
+_FIRST_HOLD = 15.0
+_LONGEST_HOLD = 600.0
 _LONGEST_FILE = 1 << 24  # bytes
 
 
@@ -96,6 +99,8 @@ class Marks:
         elif rest[0] in _DONE:
             self.counts[rest[0]] += 1
             self.done[name] = rest[0]
+            if rest[0] == "sent":  # the receiver is there again
+                self.until, self.is_asked, self.failures = 0.0, False, 0
 
     def waiting(self, everything: bool = False) -> "list[str]":
         """The paths of the records that are to be sent, in that order. Raises OSError.
@@ -167,9 +172,17 @@ class Marks:
         printable = "".join(c if c.isascii() and c.isprintable() else "?" for c in detail)
         self._add(" ".join(filter(None, [name, mark, printable[:200]])))
 
-    def hold(self, until: float, is_asked: bool, failures: int) -> None:
-        """Try nothing before that time. Raises OSError."""
-        self._add("until %.0f %s %d" % (until, "asked" if is_asked else "failed", failures))
+    def hold(self, asked: "float | None") -> bool:
+        """Try nothing for so many seconds, or for longer each time; True if it is the first.
+
+        Raises OSError.
+        """
+        failures = self.failures + 1
+        pause = min(_LONGEST_HOLD, _FIRST_HOLD * 2.0 ** min(failures - 1, 10))
+        until = time() + (pause if asked is None else asked)
+        told = "failed" if asked is None else "asked"
+        self._add("until %.0f %s %d" % (until, told, failures))
+        return failures == 1
 
     def _add(self, line: str) -> None:
         if self._store is not None:

@@ -26,7 +26,7 @@ _PRIORITY = 1 * 8 + 2  # facility user, severity critical
 _PATIENCE = 5  # seconds
 _LONGEST = 8000  # bytes; rsyslog's own limit is 8 KiB
 _LONGEST_DATAGRAM = 2048  # over the network: what receivers should take (RFC 5424, 6.1)
-_MONTHS = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
+_MONTHS = "JanFebMarAprMayJunJulAugSepOctNovDec"  # whatever the locale
 _ENTERPRISE = "crashenv@32473"  # the number for examples (RFC 5612): nobody has to register
 
 
@@ -36,11 +36,7 @@ def send(address: "Address", record: "Any", event_id: str) -> float:
         if not address.host:
             _send_local(address.path or _SOCKET, local(record))
         elif address.scheme == "syslog+tcp":
-            line = remote(record, event_id, _LONGEST)
-            with socket.create_connection(_place(address), _PATIENCE) as stream:
-                stream.sendall(b"%d %s" % (len(line), line))
-                stream.shutdown(socket.SHUT_WR)
-                stream.recv(1)  # until it has read all of it, or says that it never will
+            _send_stream(_place(address), remote(record, event_id, _LONGEST))
         else:
             _send_datagram(_place(address), remote(record, event_id, _LONGEST_DATAGRAM))
     except OSError as error:
@@ -72,6 +68,17 @@ def _send_local(path: str, line: bytes) -> None:
             return
 
 
+def _send_stream(place: "tuple[str, int]", line: bytes) -> None:
+    """Raises OSError, also if the daemon closes the connection before it has read all."""
+    with socket.create_connection(place, _PATIENCE) as stream:
+        stream.sendall(b"%d %s" % (len(line), line))
+        stream.shutdown(socket.SHUT_WR)
+        try:
+            stream.recv(1)
+        except socket.timeout:  # it keeps the connection, and has what its kernel took
+            pass
+
+
 def _send_datagram(place: "tuple[str, int]", line: bytes) -> None:
     family, kind, _, _, target = socket.getaddrinfo(*place, type=socket.SOCK_DGRAM)[0]
     with socket.socket(family, kind) as log:
@@ -81,7 +88,11 @@ def _send_datagram(place: "tuple[str, int]", line: bytes) -> None:
 
 def local(record: "Any") -> bytes:
     now = time.localtime()
-    when = "%s %2d %02d:%02d:%02d" % (_MONTHS[now.tm_mon - 1], now.tm_mday, *now[3:6])
+    when = "%s %2d %02d:%02d:%02d" % (
+        _MONTHS[3 * now.tm_mon - 3 : 3 * now.tm_mon],
+        now.tm_mday,
+        *now[3:6],
+    )
     pid = "" if record["pid"] is None else "[%d]" % record["pid"]
     head = "<%d>%s %s%s: " % (_PRIORITY, when, _word(content.program(record), 32), pid)
     return _cut(head + _message(record), _LONGEST)

@@ -12,7 +12,7 @@ def nanoseconds(text: "str | None") -> int:
         return 0
     parts = [int(part) for part in (day[:4], day[4:6], day[6:], clock[:2], clock[2:4], clock[4:])]
     try:
-        seconds = timegm((*parts, 0, 0, 0))  # type: ignore[arg-type]
+        seconds = timegm((*parts, 0, 0, 0))
     except ValueError:
         return 0
     return seconds * 10**9 + int((fraction + "000000000")[:9])

@@ -22,6 +22,7 @@ from crashenv._sinks.outcomes import Later, Refused, Unusable
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from email.message import Message
     from typing import Any
 
     from crashenv._sinks.address import Address
@@ -38,7 +39,7 @@ _LATER = (408, 423, 425, 429)
 class Answer:
     """A server took it; ``body`` is the beginning of what it said."""
 
-    def __init__(self, headers: "Mapping[str, str]", body: bytes) -> None:
+    def __init__(self, headers: "Message[str, str]", body: bytes) -> None:
         self.headers = headers
         self.body = body
 
