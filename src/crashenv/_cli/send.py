@@ -138,16 +138,23 @@ def _send_to(address: "Address", values: "Values") -> int:
 
 
 def _tell(address: "Address", tally: "Tally", quiet: bool) -> None:
+    told = []
     if tally.problem and not (quiet and tally.is_known):
-        told = "%s: %s; %d crashes wait" % (address.shown, tally.problem, tally.waiting)
-        sys.stderr.write("crashenv send: %s\n" % printable(told))
+        wait = "%s wait%s" % (_crashes(tally.waiting), "s" if tally.waiting == 1 else "")
+        told.append("%s: %s; %s" % (address.shown, tally.problem, wait))
     if tally.refused:
-        told = "%s: refused %d crashes: %s" % (address.shown, tally.refused, tally.refusal)
-        sys.stderr.write("crashenv send: %s\n" % printable(told))
-    if not quiet:
-        parts = ["sent %d crashes to %s" % (tally.sent, address.shown)]
+        shown = address.shown, _crashes(tally.refused), tally.refusal
+        told.append("%s: refused %s: %s" % shown)
+    if not quiet and (tally.sent or not tally.problem):
+        parts = ["sent %s to %s" % (_crashes(tally.sent), address.shown)]
         if tally.left or tally.held:
             parts.append("left out %d by --sink-limit" % (tally.left + tally.held))
         if tally.redacted:
             parts.append("took out %d secrets" % tally.redacted)
-        sys.stderr.write("crashenv send: %s\n" % printable(", ".join(parts)))
+        told.append(", ".join(parts))
+    for line in told:
+        sys.stderr.write("crashenv send: %s\n" % printable(line))
+
+
+def _crashes(count: int) -> str:
+    return "1 crash" if count == 1 else "%d crashes" % count

@@ -25,9 +25,10 @@ _RELEASE = (
     "K_REVISION",
 )
 _ENVIRONMENT = ("SENTRY_ENVIRONMENT",)
+_SERVICE_NAME = ("OTEL_SERVICE_NAME",)
+_IN_KUBERNETES = "KUBERNETES_SERVICE_HOST"  # which each pod has; elsewhere the names are others'
 # By OpenTelemetry's names for them.
-_NAMES = {
-    "service.name": ("OTEL_SERVICE_NAME",),
+_KUBERNETES = {
     "k8s.pod.name": ("POD_NAME", "MY_POD_NAME", "K8S_POD_NAME", "KUBERNETES_POD_NAME"),
     "k8s.pod.uid": ("POD_UID", "MY_POD_UID", "K8S_POD_UID"),
     "k8s.namespace.name": (
@@ -50,10 +51,11 @@ def add(record: "Record", environment: "Mapping[str, str]" = os.environ) -> None
     if name:
         record["environment"] = name
     resource = {"host.name": os.uname().nodename}
-    for key, variables in _NAMES.items():
-        value = _first(variables, environment)
-        if value:
-            resource[key] = value
+    if environment.get(_IN_KUBERNETES):
+        for key, variables in _KUBERNETES.items():
+            value = _first(variables, environment)
+            if value:
+                resource[key] = value
     record["resource"] = {**resource, **_attributes(environment), **_service(environment)}
 
 
@@ -66,7 +68,7 @@ def _first(variables: "tuple[str, ...]", environment: "Mapping[str, str]") -> st
 
 def _service(environment: "Mapping[str, str]") -> "dict[str, str]":
     """It wins over the same among the attributes (OpenTelemetry's resource SDK)."""
-    name = _first(_NAMES["service.name"], environment)
+    name = _first(_SERVICE_NAME, environment)
     return {"service.name": name} if name else {}
 
 

@@ -215,5 +215,5 @@ class _Sender:
         except OSError:
             return
         if is_new:
-            told = "%s: did not answer in time; %d crashes wait"
+            told = "%s: did not answer in time; crashes that wait: %d"
             say(told % (self._address.shown, self._waiting() + len(self._in_hand)))

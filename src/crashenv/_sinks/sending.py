@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 from crashenv._reading import crashes
+from crashenv._redact import REDACTED, redact
 from crashenv._sinks import content, journald, otlp, sentry, syslog, times, webhook
 from crashenv._sinks.limit import Limit
 from crashenv._sinks.marks import Marks
@@ -91,6 +92,7 @@ class Sending:
 
         ``tell`` is called with how many are done, of how many.
         """
+        os.listdir(folder)  # not to make one where there is none
         if not self._marks.lock(self._patience):
             self.tally.problem, self.tally.is_known = "another process sends to it", True
             self.tally.waiting = len(self._marks.load().waiting(everything))
@@ -146,6 +148,7 @@ class Sending:
             if not isinstance(record, dict):
                 self._refuse(item, "is no record that can be read")
             elif self._limit.allows(record["fingerprint"], item.kept):
+                self._drop_held(record["fingerprint"])
                 self._send_one(item, record)
             else:
                 self._leave_out(item, record["fingerprint"])
@@ -155,12 +158,16 @@ class Sending:
 
     def _leave_out(self, item: Item, kind: str) -> None:
         """The newest of a kind is kept back, to tell of the others when the hour is over."""
-        before = self._held.get(kind)
+        self._drop_held(kind)
+        self._held[kind] = item
+
+    def _drop_held(self, kind: str) -> None:
+        """There is a newer one to tell of it."""
+        before = self._held.pop(kind, None)
         if before is not None:
             self._mark(before, "left", kind)
             self._limit.left_out(kind)
             self.tally.left += 1
-        self._held[kind] = item
 
     def _send_held(self) -> None:
         for kind, item in self._held.items():
@@ -207,7 +214,15 @@ class Sending:
             if pause:
                 self._give_up("asked to wait for %.0f s" % pause, pause)
 
+    def _without_secrets(self, reason: str) -> str:
+        """A server may say our own key to us."""
+        for secret in (self._address.user, self._address.password):
+            if len(secret) > 3:
+                reason = reason.replace(secret, REDACTED)
+        return redact(reason)[0]
+
     def _refuse(self, item: Item, reason: str) -> None:
+        reason = self._without_secrets(reason)
         self._mark(item, "refused", reason)
         self.tally.refused += 1
         self.tally.refusal = self.tally.refusal or reason
@@ -234,7 +249,7 @@ class Sending:
 
     def _give_up(self, reason: str, asked: "float | None") -> None:
         """Leave the receiver alone for a while, whoever comes next."""
-        self.tally.problem = reason
+        self.tally.problem = self._without_secrets(reason)
         self.tally.is_known = not self._marks.hold(asked)
 
     def _mark(self, item: Item, mark: str, detail: str) -> None:
@@ -263,7 +278,7 @@ def _loaded(path: str) -> "Any":
         return "" if os.path.exists(path) else None
     if not isinstance(record, dict) or record.get("schema") != crashes.SCHEMA:
         return ""
-    return record
+    return record if isinstance(record.get("fingerprint"), str) else ""
 
 
 def records_of(files: "Sequence[str]", problems: crashes.Problems) -> "Iterator[Any]":

@@ -202,12 +202,14 @@ def _native(record: "Any", most: int) -> "dict[str, Any]":
 def _stacktrace(frames: "Any", most: int) -> "dict[str, Any]":
     """``frames`` in the order of the calls; of too many, those in the middle go."""
     own = content.own_files(frames)
-    found: dict[str, Any] = {}
-    if len(frames) > most:
-        found["frames_omitted"] = [most // 2, len(frames) - (most - most // 2)]
-        frames = frames[: most // 2] + frames[len(frames) - (most - most // 2) :]
-    found["frames"] = [_frame(frame, frame["file"] in own) for frame in frames]
-    return found
+    first, last = most // 2, most - most // 2
+    left_out = len(frames) - most
+    if left_out > 0:
+        frames = frames[:first] + frames[-last:]
+    found = [_frame(frame, frame["file"] in own) for frame in frames]
+    if left_out > 0:  # shown as a variable of the frame behind the gap
+        found[first]["vars"] = {"left out before": "%d frames" % left_out}
+    return {"frames": found}
 
 
 def _frame(frame: "Any", is_own: bool) -> "dict[str, Any]":
