@@ -14,7 +14,7 @@ from typing import Any
 
 from crashenv._reading import crashes
 from crashenv._redact import REDACTED, redact
-from crashenv._sinks import content, journald, otlp, sentry, syslog, times, webhook
+from crashenv._sinks import content, times
 from crashenv._sinks.limit import Limit
 from crashenv._sinks.marks import Marks
 from crashenv._sinks.outcomes import Later, Refused, Unusable
@@ -25,18 +25,7 @@ if TYPE_CHECKING:
 
     from crashenv._sinks.address import Address
 
-_SENDERS: "dict[str, Callable[[Address, Any, str], float]]" = {
-    "sentry+https": sentry.send,
-    "sentry+http": sentry.send,
-    "otlp+https": otlp.send,
-    "otlp+http": otlp.send,
-    "https": webhook.send,
-    "http": webhook.send,
-    "journald": journald.send,
-    "syslog": syslog.send,
-    "syslog+tcp": syslog.send,
-}
-# Seconds before the second try; twice that, on the average, before each next one.
+# Seconds before the second try, at most; twice that before each next one.
 _FIRST_PAUSE = 0.02
 _LONGEST_PAUSE = 60.0
 # So often a receiver may fail over one record before the others go first.
@@ -230,18 +219,19 @@ class Sending:
     def _persist(self, item: Item, record: "Any") -> float:
         """Try again and again, as long as patience lasts."""
         event_id = content.event_id(record, item.name)
+        send = _sender(self._address.scheme)
         failures = 0
         began = time.monotonic()
         while True:
             try:
-                return _SENDERS[self._address.scheme](self._address, record, event_id)
+                return send(self._address, record, event_id)
             except Later as error:
                 failures += 1
                 if error.is_own_fault:
                     self._mark(item, "tried", "")
                 pause = error.seconds
                 if pause is None:
-                    longest = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0**failures)
+                    longest = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** (failures - 1))
                     pause = longest * random.uniform(0.5, 1)  # so that not all come at once
                 if time.monotonic() - began + pause > self._patience:
                     raise
@@ -254,6 +244,29 @@ class Sending:
 
     def _mark(self, item: Item, mark: str, detail: str) -> None:
         self._marks.add(item.name, mark, detail)
+
+
+def _sender(scheme: str) -> "Callable[[Address, Any, str], float]":
+    """Of the only kind that is used: each needs modules that others do not."""
+    if scheme.startswith("sentry+"):
+        from crashenv._sinks import sentry
+
+        return sentry.send
+    if scheme.startswith("otlp+"):
+        from crashenv._sinks import otlp
+
+        return otlp.send
+    if scheme == "journald":
+        from crashenv._sinks import journald
+
+        return journald.send
+    if scheme.startswith("syslog"):
+        from crashenv._sinks import syslog
+
+        return syslog.send
+    from crashenv._sinks import webhook
+
+    return webhook.send
 
 
 def _replayed(marks: Marks, most: int) -> Limit:
