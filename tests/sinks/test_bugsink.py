@@ -13,7 +13,7 @@ import unittest
 from pathlib import Path
 from typing import Any
 
-from tests.driver import CommandTest
+from tests.driver import ROOT, CommandTest
 
 HAS_BUGSINK = importlib.util.find_spec("bugsink") is not None
 if HAS_BUGSINK:
@@ -192,6 +192,22 @@ class Shown(CommandTest):
         self.check_output("send", "--quiet", str(path))
         self.assertEqual(len(self.server.events(issue["id"])), 1)
         self.assertEqual(event["data"]["contexts"]["crashenv"]["id"], self.records()[0]["id"])
+
+    def test_whatever_a_crash_has_is_an_event(self) -> None:
+        """Sentry's own schema takes all of the corpus, whatever version wrote it."""
+        before = sum(issue["digested_event_count"] for issue in self.server.issues())
+        texts = sorted(str(path) for path in (ROOT / "tests" / "corpus").glob("*/*.txt"))
+        lines = self.check_output("list", "--json", *texts).splitlines()
+        rows = [json.loads(line) for line in lines]
+        events = {row["id"] for row in rows if row["kind"] != "dump"}
+        count = len(events) + sum(row["kind"] == "dump" for row in rows)
+        self.assertGreater(count, 100)
+        options = ("--sink", self.server.url(), "--sink-limit=0")
+        result = self.crashenv("send", *options, *texts)
+        self.assertEqual(result.status, 0, str(result))
+        self.assertNotIn(b"refused", result.stderr)
+        after = sum(issue["digested_event_count"] for issue in self.server.issues())
+        self.assertEqual(after - before, count)
 
     def test_wrong_key_and_wrong_project(self) -> None:
         self.run_monitored("1/0")

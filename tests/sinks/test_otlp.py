@@ -7,7 +7,7 @@ import sys
 import unittest
 from typing import Any
 
-from tests.driver import CommandTest
+from tests.driver import ROOT, CommandTest
 from tests.sinks_receivers import Request, receiver
 
 HAS_PROTO = importlib.util.find_spec("opentelemetry") is not None
@@ -33,6 +33,22 @@ PROGRAMS = (
 
 @unittest.skipUnless(HAS_PROTO, "not installed: opentelemetry-proto")
 class Collector(CommandTest):
+    def test_whatever_a_crash_has_is_understood(self) -> None:
+        count = 0
+
+        def collect(request: Request) -> None:
+            nonlocal count
+            json_format.Parse(request.body, logs_service_pb2.ExportLogsServiceRequest())
+            count += 1
+            request.answer(200)
+
+        texts = sorted(str(path) for path in (ROOT / "tests" / "corpus").glob("*/*.txt"))
+        lines = self.check_output("list", "--json", *texts).splitlines()
+        with receiver(collect) as one:
+            url = "otlp+http://127.0.0.1:%d" % one.port
+            result = self.crashenv("send", "--sink", url, "--sink-limit=0", *texts)
+        self.assertEqual((result.status, count), (0, len(lines)), str(result))
+
     def parsed(self, source: str, name: str) -> Any:
         """Of one crash: the resource logs. An unknown field, or a wrong type, is an error."""
         messages = []

@@ -58,6 +58,10 @@ class Log(CommandTest):
             return []
         return [json.loads(line) for line in path.read_text().splitlines() if "app.py" in line]
 
+    def line(self, number: int) -> Any:
+        wait_until(lambda: len(self.lines()) > number, "the line")
+        return self.lines()[number]
+
     def test_each_way(self) -> None:
         script = self.write("app.py", "def load():\n    raise ValueError('boom')\nload()")
         sinks = (
@@ -68,8 +72,7 @@ class Log(CommandTest):
         for number, sink in enumerate(sinks):
             with self.subTest(sink):
                 self.run_monitored([sys.executable, script], "--sink", sink)
-                wait_until(lambda number=number: len(self.lines()) > number, "the line")
-                line, record = self.lines()[-1], self.records()[-1]
+                line, record = self.line(number), self.records()[-1]
                 self.assertEqual((line["program"], line["pid"]), ("app.py", str(record["pid"])))
                 self.assertEqual((line["severity"], line["facility"]), ("crit", "user"))
                 self.assertIn("ValueError: boom (app.py:2 in load)", line["message"])

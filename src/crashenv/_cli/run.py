@@ -8,7 +8,6 @@ from crashenv import _store
 from crashenv._cli import sinks
 from crashenv._cli.options import Command, Option, UsageError, count, size
 from crashenv._seldom.settings import SECOND_NAME, VARIABLE, parse, variable
-from crashenv._sinks import address
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -80,7 +79,11 @@ def _addresses(values: "Values") -> "list[Address]":
         from crashenv._monitor.say import printable, say
 
         say("nothing is sent there: %s" % printable(str(error)))
-    return address.distinct(found)
+    if not found:
+        return []
+    from crashenv._sinks.address import distinct
+
+    return distinct(found)
 
 
 def _sinks(addresses: "list[Address]", values: "Values") -> "Callable[[Dispositions], Receiver]":

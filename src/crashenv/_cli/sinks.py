@@ -3,8 +3,6 @@
 import os
 
 from crashenv._cli.options import Option, UsageError, count
-from crashenv._sinks import address
-from crashenv._sinks.limit import DEFAULT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,7 +12,13 @@ if TYPE_CHECKING:
     from crashenv._sinks.address import Address
 
 
+VARIABLE = "CRASHENV_SINK"
+_DEFAULT_LIMIT = 20
+
+
 def _sink(text: str) -> "list[Address]":
+    from crashenv._sinks import address  # which a start without a sink does not pay for
+
     try:
         return address.read(text)
     except OSError as error:
@@ -48,7 +52,7 @@ SINK_LIMIT = Option(
     "--sink-limit",
     "N",
     "send one kind of crash N times an hour (%d), and then how many\n"
-    "there were; 0 sends all" % DEFAULT,
+    "there were; 0 sends all" % _DEFAULT_LIMIT,
     _limit,
 )
 REDACT = Option(
@@ -67,13 +71,18 @@ def given(values: "Values") -> "list[Address]":
 
 def of_environment() -> "list[Address]":
     """Those of the variable. Raises UsageError."""
+    text = os.environ.get(VARIABLE, "")
+    if not text.strip():
+        return []
+    from crashenv._sinks import address
+
     try:
-        return address.read(os.environ.get(address.VARIABLE, ""))
+        return address.read(text)
     except OSError as error:
         raise UsageError("%s: %s" % (error.filename, error.strerror)) from None
     except ValueError as error:
-        raise UsageError("%s: %s" % (address.VARIABLE, error)) from None
+        raise UsageError("%s: %s" % (VARIABLE, error)) from None
 
 
 def limit(values: "Values") -> int:
-    return DEFAULT if values["sink_limit"] is None else int(values["sink_limit"])
+    return _DEFAULT_LIMIT if values["sink_limit"] is None else int(values["sink_limit"])

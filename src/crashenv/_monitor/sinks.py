@@ -17,7 +17,6 @@ import crashenv
 from crashenv import _store
 from crashenv._monitor import files, program
 from crashenv._monitor.say import say
-from crashenv._sinks.address import VARIABLE
 from crashenv._sinks.marks import Marks
 
 TYPE_CHECKING = False
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
 else:
     import _signal
 
+_VARIABLE = "CRASHENV_SINK"  # of "crashenv send"
 _LONGEST_AT_END = 2.0  # seconds after the program's end, for all sinks together
 _PATIENCE = "1"  # seconds that a receiver may go on failing; then we come again later
 _LEAST_PAUSE = 1.0  # seconds from one start to the next
@@ -170,7 +170,7 @@ class _Sender:
                 stdin = files.in_memory(b"".join(self._unkept))
             self._pid = program.start(
                 command,
-                {**os.environ, VARIABLE: self._address.url},
+                {**os.environ, _VARIABLE: self._address.url},
                 self._dispositions,
                 stdin=stdin,
                 stdout=2,

@@ -15,7 +15,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-VARIABLE = "CRASHENV_SINK"
 _WEB = ("sentry+https", "sentry+http", "otlp+https", "otlp+http", "https", "http")
 _LOCAL = ("journald", "syslog")  # with a path, or nothing
 _EXAMPLES = "sentry+https://KEY@HOST/PROJECT, otlp+http://HOST:4318, https://HOST/PATH, journald:"

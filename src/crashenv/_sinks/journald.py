@@ -7,13 +7,12 @@ of systemd-coredump(8); ``journalctl MESSAGE_ID=...`` finds all crashes.
 
 import array
 import errno
-import fcntl
 import os
 import socket
 import struct
 
 from crashenv._sinks import content
-from crashenv._sinks.outcomes import Later, Refused
+from crashenv._sinks.outcomes import Later, Refused, Unusable
 from crashenv._sinks.times import nanoseconds
 
 TYPE_CHECKING = False
@@ -35,7 +34,9 @@ _CLOEXEC = 1
 
 
 def send(address: "Address", record: "Any", event_id: str) -> float:
-    """Raises Later or Refused."""
+    """Raises Later, Refused or Unusable."""
+    if not hasattr(socket, "AF_UNIX"):
+        raise Unusable("this system has no such sockets")
     data = entry(fields(record, event_id))
     path = address.path or _SOCKET
     try:
@@ -55,6 +56,8 @@ def send(address: "Address", record: "Any", event_id: str) -> float:
 
 def _send_file(journal: socket.socket, data: bytes) -> None:
     """Raises OSError. journald maps the file, so it must not change any more."""
+    import fcntl
+
     try:
         fd = os.memfd_create("crash", _CLOEXEC | _ALLOW_SEALING)
     except AttributeError:

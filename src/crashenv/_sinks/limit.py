@@ -6,8 +6,7 @@ away is neither sent all at once nor lost for having waited.
 
 TYPE_CHECKING = False
 
-HOUR = 3600.0
-DEFAULT = 20
+HOUR = 3600.0  # seconds
 
 
 class _Window:

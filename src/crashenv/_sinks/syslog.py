@@ -33,6 +33,8 @@ _ENTERPRISE = "crashenv@32473"  # the number for examples (RFC 5612): nobody has
 def send(address: "Address", record: "Any", event_id: str) -> float:
     """Raises Later or Unusable."""
     try:
+        if not address.host and not hasattr(socket, "AF_UNIX"):
+            raise Unusable("this system has no such socket; syslog://HOST goes over the network")
         if not address.host:
             _send_local(address.path or _SOCKET, local(record))
         elif address.scheme == "syslog+tcp":
