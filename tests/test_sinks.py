@@ -922,7 +922,7 @@ class Costs(SinkTest):
             print(*sorted(sys.modules))
             """
         arguments = ["--sink", "sentry+https://k@h/1", "--sink", "https://h/", "x"]
-        result = run(["-I", "-c", bootstrap(source), *arguments], env=self.env)
+        result = run(["-I", "-S", "-c", bootstrap(source), *arguments], env=self.env)
         self.assertEqual(result.stderr, b"")
         loaded = set(result.stdout.decode().split())
         self.assertIn("crashenv._monitor.sinks", loaded)
