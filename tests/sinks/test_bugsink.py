@@ -195,19 +195,25 @@ class Shown(CommandTest):
 
     def test_whatever_a_crash_has_is_an_event(self) -> None:
         """Sentry's own schema takes all of the corpus, whatever version wrote it."""
-        before = sum(issue["digested_event_count"] for issue in self.server.issues())
-        texts = sorted(str(path) for path in (ROOT / "tests" / "corpus").glob("*/*.txt"))
+        for folder in sorted((ROOT / "tests" / "corpus").iterdir()):
+            with self.subTest(folder.name):
+                self.check_all_arrive(sorted(str(path) for path in folder.glob("*.txt")))
+
+    def check_all_arrive(self, texts: list[str]) -> None:
         lines = self.check_output("list", "--json", *texts).splitlines()
         rows = [json.loads(line) for line in lines]
         events = {row["id"] for row in rows if row["kind"] != "dump"}
         count = len(events) + sum(row["kind"] == "dump" for row in rows)
-        self.assertGreater(count, 100)
+        self.assertGreater(count, 20)
+        before = self.count()
         options = ("--sink", self.server.url(), "--sink-limit=0")
         result = self.crashenv("send", *options, *texts)
         self.assertEqual(result.status, 0, str(result))
         self.assertNotIn(b"refused", result.stderr)
-        after = sum(issue["digested_event_count"] for issue in self.server.issues())
-        self.assertEqual(after - before, count)
+        self.assertEqual(self.count() - before, count)
+
+    def count(self) -> int:
+        return sum(issue["digested_event_count"] for issue in self.server.issues())
 
     def test_wrong_key_and_wrong_project(self) -> None:
         self.run_monitored("1/0")

@@ -36,6 +36,8 @@ _PATIENCE = "1"  # seconds that a receiver may go on failing; then we come again
 _LEAST_PAUSE = 1.0  # seconds from one start to the next
 _HOUR = 3600.0  # after which one that was left out may be due
 _PAUSE = 15.0  # where the sender failed
+_LONG_PAUSE = 600.0  # where it cannot write down what was sent, and would send it again
+_NO_MARKS = 2
 _TELLS_ITSELF = (0, 1, 2)  # the statuses of "crashenv send"
 _MOST_UNKEPT = 64  # records that no store has
 _MOST_BYTES = 8 << 20
@@ -203,7 +205,8 @@ class _Sender:
         elif waiting:
             self._plan()
         if code and self.deadline is not None:
-            self.deadline = max(self.deadline, monotonic() + _PAUSE)
+            pause = _LONG_PAUSE if code == _NO_MARKS else _PAUSE
+            self.deadline = max(self.deadline, monotonic() + pause)
 
     def stop(self) -> None:
         """Nobody waits any longer. What is not marked is sent by the next one."""

@@ -69,9 +69,11 @@ def event_id(record: "Any", name: str) -> str:
     """32 digits, the same whenever the same crash is sent; it begins with the record's id.
 
     A native dump has neither time nor process: two of them may be the same text. Then the
-    name of the file tells them apart.
+    time at which a monitor kept it tells them apart, or ``name``.
     """
-    seed = record["id"] + (name if record["kind"] == "dump" else "")
+    seed = record["id"]
+    if record["kind"] == "dump":
+        seed += record["time"] or name
     rest: str = blake2b(seed.encode(), digest_size=8).hexdigest()
     begin = record["id"] if len(record["id"]) == 16 else rest
     return begin + rest

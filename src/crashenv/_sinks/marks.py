@@ -40,7 +40,7 @@ _LONGEST_FILE = 1 << 24  # bytes
 
 
 class Marks:
-    """Of one sink; ``folder`` is the store's, None for marks that nobody else sees."""
+    """Of one sink; ``folder`` is the store's, None for records of no store: nothing is kept."""
 
     def __init__(self, folder: "str | None", address: "Address") -> None:
         self._store = folder
@@ -189,12 +189,7 @@ class Marks:
             fd = os.open(self._path, _flags(os.O_WRONLY | os.O_APPEND), 0o600)
             with open(fd, "wb") as file:
                 file.write(line.encode() + b"\n")
-        words = line.split(" ")
-        # In memory alone, where the names are not the store's.
-        if self._store is None and words[0] != "until":
-            self._take_mark(words[0], words[1:])
-        else:
-            self._take(words)
+        self._take(line.split(" "))
 
     def tidy(self, names: "Iterable[str]") -> None:
         """Write the file anew, without records that are not in ``names``, if it is long.

@@ -110,12 +110,17 @@ class Sending:
         found.sort(key=lambda item: (self._marks.tries.get(item.name, 0) // _MOST_TRIES, item.name))
         return found
 
-    def records(self, records: "Sequence[Any]", tell: "Callable[[int, int], None]") -> None:
-        """Send these, of which no mark is kept. Raises OSError."""
+    def records(
+        self, records: "Sequence[tuple[str, Any]]", tell: "Callable[[int, int], None]"
+    ) -> None:
+        """Send these, with the names of their files; no mark is kept. Raises OSError."""
         items = []
-        for number, record in enumerate(records):
+        seen: dict[str, int] = {}
+        for path, record in records:
             kept = times.nanoseconds(record["time"]) / 1e9 or time.time()
-            items.append(Item("%d" % number, kept, partial(_same, record)))
+            name = "%s %s" % (path, record["id"])
+            seen[name] = seen.get(name, 0) + 1
+            items.append(Item("%s %d" % (name, seen[name]), kept, partial(_same, record)))
         self._send(items, 0, tell)
         tally = self.tally
         tally.waiting = len(items) - tally.sent - tally.refused - tally.left
@@ -294,8 +299,10 @@ def _loaded(path: str) -> "Any":
     return record if isinstance(record.get("fingerprint"), str) else ""
 
 
-def records_of(files: "Sequence[str]", problems: crashes.Problems) -> "Iterator[Any]":
-    for row in crashes.rows(files, None, problems):
-        record = crashes.whole(row)
-        if record is not None:
-            yield record
+def records_of(files: "Sequence[str]", problems: crashes.Problems) -> "Iterator[tuple[str, Any]]":
+    """Each record that they hold, with the path."""
+    for path in files:
+        for row in crashes.rows([path], None, problems):
+            record = crashes.whole(row)
+            if record is not None:
+                yield os.path.abspath(path), record
