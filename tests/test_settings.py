@@ -12,8 +12,8 @@ from typing import Any
 from tests.driver import (
     INSTALLED,
     ROOT,
-    ProgramTest,
     Result,
+    WatchedTest,
     environment,
     is_root,
     obey_permissions,
@@ -191,7 +191,7 @@ class Values(ParseTest):
         self.bad("crashsignal=IOT")  # signal(7): a synonym for SIGABRT
 
 
-class EndToEnd(ProgramTest):
+class EndToEnd(WatchedTest):
     def run_bad(self, program: str, pydebug: str, **options: Any) -> tuple[str, Result]:
         """Status and output as without, but for one line before all else; that and the result."""
         without = run(program)
@@ -221,7 +221,7 @@ class EndToEnd(ProgramTest):
         return str(self.folder / name)
 
 
-class Fuzzed(unittest.TestCase):
+class Fuzzed(WatchedTest):
     """A few of the cases of tests/fuzz_settings.py."""
 
     CASES = 150
@@ -280,9 +280,9 @@ class BadDescriptor(EndToEnd):
         self.assertIn("crashfd=@nosuchname: ", self.check_off("crashfd=@nosuchname"))
 
     def test_identity_of_no_file_is_silent(self) -> None:
-        self.check_silent("1/0", pydebug="crashfd={fd}:0:0")
-        self.check_silent("1/0", pydebug="crashfd=3:0:0")
-        self.check_silent("1/0", pydebug="crashfd={fd}:99999999999999999999:1")
+        self.check_silent("1/0", pydebug="crashfd={fd}:0:0", is_on=False)
+        self.check_silent("1/0", pydebug="crashfd=3:0:0", is_on=False)
+        self.check_silent("1/0", pydebug="crashfd={fd}:99999999999999999999:1", is_on=False)
 
 
 class BadFile(EndToEnd):
@@ -376,7 +376,7 @@ class BadValue(EndToEnd):
 
     def test_keys_of_others(self) -> None:
         for pydebug in ("1", "x=1", "gctrace=1,crAshfd=3", "x=crashfd=3", ",", ""):
-            self.check_silent("1/0", pydebug=pydebug)
+            self.check_silent("1/0", pydebug=pydebug, is_on=False)
 
     def test_longest_that_a_process_can_be_given(self) -> None:
         for text in ("crashfd=" + "9" * LONGEST, "crash" * LONGEST, "crashfile=/" + "x/" * LONGEST):

@@ -7,7 +7,6 @@ import crashenv
 from crashenv import _store
 from crashenv._cli import sinks
 from crashenv._cli.options import Command, Option, UsageError, count, size
-from crashenv._seldom.settings import SECOND_NAME, VARIABLE, parse, variable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -159,6 +158,8 @@ def leave_to_the_program() -> "int | str | None":
     output = crashenv._state.output
     if output is None:
         return None
+    from crashenv._seldom.settings import parse, variable
+
     told, _ = parse(os.environ.get(variable(os.environ), ""))
     earlier: int | str | None = told.path
     if earlier is None and output.fd is not None and output.fd >= 0:
@@ -180,6 +181,8 @@ def _seconds(value: str) -> float:
 
 
 def _variable(value: str) -> str:
+    from crashenv._seldom.settings import SECOND_NAME, VARIABLE
+
     if value not in (VARIABLE, SECOND_NAME):
         raise UsageError("--variable is %s or %s" % (VARIABLE, SECOND_NAME))
     return value

@@ -78,7 +78,7 @@ def _html(values: "Values") -> int:
     problems = crashes.Problems("html")
     own.prefer(values["own"] or ())
     progress = Progress("crashenv html", bool(values["quiet"]))
-    progress.begin("reading", sizes(values.operands), "bytes")
+    progress.begin("reading", sizes(values.operands), "bytes" if values.operands else "records")
     tracebacks = bool(values["tracebacks"])
     rows = crashes.rows(values.operands, values["store"], problems, tracebacks, progress.add)
     rows = in_order(rows) if values.operands else rows
