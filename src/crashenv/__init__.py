@@ -77,7 +77,8 @@ if not TYPE_CHECKING:  # which would take any name for one of ours
             raise AttributeError("module %r has no attribute %r" % (__name__, name))
         module = "crashenv." + _PUBLIC[name]
         __import__(module)
-        return getattr(sys.modules[module], name)
+        found = globals()[name] = getattr(sys.modules[module], name)
+        return found
 
 
 def __dir__() -> "list[str]":
