@@ -19,8 +19,8 @@ ROOT = Path(__file__).resolve().parent.parent
 # and doctor's trials, which bring their own controls.
 READING = """
     arrows corpus doctor driver family html list listening listening_docs logs numbers on_crash own
-    page parse people redact run run_examples run_init run_survives run_terminal show store stream
-    texts tracebacks
+    page parse people redact run run_examples run_init run_survives run_terminal show sinks store
+    stream texts tracebacks
 """
 # Patterns of tests, and why they need no crash output.
 EXCUSED = {

@@ -121,6 +121,14 @@ class Sources(unittest.TestCase):
                 names = {name.partition(".")[0] for name in imports(path.read_text())}
                 self.assertNotIn("_cli", names)
 
+    def test_sinks_know_neither_commands_nor_the_monitor(self) -> None:
+        paths = list((SOURCES / "_sinks").glob("*.py"))
+        self.assertGreater(len(paths), 5)
+        for path in paths:
+            with self.subTest(path.name):
+                names = {name.partition(".")[0] for name in imports(path.read_text())}
+                self.assertLessEqual(names, {"__init__", "_sinks", "_reading", "_store", "_redact", "_wire"})
+
     def test_it_would_be_noticed(self) -> None:
         for source in (
             "from crashenv._reading import build",

@@ -98,7 +98,8 @@ class Record(TypedDict, total=False):
 
     ``kind`` is ``"exception"``, ``"thread"`` or ``"process"`` of a report, ``"death"`` of
     what a monitor saw, ``"dump"`` of faulthandler's text, ``"traceback"`` of one that
-    stood in a log without a header.
+    stood in a log without a header. ``resource`` is where it ran, by OpenTelemetry's names
+    for that, such as ``host.name``.
     """
 
     schema: int
@@ -129,3 +130,6 @@ class Record(TypedDict, total=False):
     lost: int
     parent: int
     last_words: str
+    release: str
+    environment: str
+    resource: dict[str, str]

@@ -3,7 +3,7 @@
 import os
 from time import monotonic
 
-from crashenv._monitor import program
+from crashenv._monitor import files, program
 from crashenv._monitor.say import printable, say
 
 TYPE_CHECKING = False
@@ -48,7 +48,7 @@ class Hook:
             self._lost += 1
             return
         try:
-            self._waiting.append((_file(content), len(content), variables))
+            self._waiting.append((files.in_memory(content), len(content), variables))
         except OSError as error:
             self._fail(str(error))
         self._start_next()
@@ -121,13 +121,3 @@ class Hook:
 
     def _fail(self, reason: str) -> None:
         say("--on-crash %s: %s" % (self._command[0], reason))
-
-
-def _file(content: bytes) -> int:
-    """A file in memory, from which the program reads as slowly as it likes. Raises OSError."""
-    fd = os.memfd_create("crash.json")
-    view = memoryview(content)
-    while view:
-        view = view[os.write(fd, view) :]
-    os.lseek(fd, 0, os.SEEK_SET)
-    return fd

@@ -5,7 +5,7 @@ import select
 from time import monotonic, time_ns
 
 from crashenv import _store
-from crashenv._monitor import deaths
+from crashenv._monitor import deaths, resource
 from crashenv._monitor.say import printable, say
 from crashenv._reading import build, dumps
 from crashenv._reading.encode import to_json
@@ -212,6 +212,7 @@ class Reports:
         record.setdefault("command", self._options.command)
         if record["program"] is None:  # of a dump, which has no header
             record["program"] = deaths.program(self._options.command)
+        resource.add(record)
         if self._lost != self._lost_before:
             record["lost"] = self._lost - self._lost_before
             self._lost_before = self._lost
