@@ -595,6 +595,16 @@ class Sending(SinkTest):
         self.send(one)
         self.assertEqual(one.count, 3)
 
+    def test_mark_that_was_cut_costs_only_itself(self) -> None:
+        one = self.receiver()
+        first, second = self.fill(2)
+        self.send(one)
+        (path,) = (self.store / ".sent").glob("*[!k]")
+        path.write_bytes(path.read_bytes()[:-9])  # a full disk, in the middle of the last line
+        self.send(one)
+        self.send(one)
+        self.assertEqual(self.got_ids(one), [first, second, second])
+
     def test_usage(self) -> None:
         self.env.pop("CRASHENV_SINK", None)
         self.assertIn("where to?", self.check_complaint("send", status=2))
