@@ -157,7 +157,7 @@ class Reports:
     def member_ended(self, member: "Member") -> None:
         """Keep a descendant's death, with its own dump if it wrote one."""
         run_time = monotonic() - member.began
-        ending = deaths.ending_of_member(member.status, run_time, member.oom_kills)
+        ending = deaths.ending_of_member(member.status, run_time, member.oom_kills, member.times)
         dump = None
         if deaths.is_core_signal(ending) or member.is_gone:
             self._queue(self._splitter.flush())
@@ -172,11 +172,11 @@ class Reports:
         record = build.death(
             member.pid,
             timestamp(time_ns()),
-            deaths.program(command),
+            deaths.program(member.origin or self._options.command),
             deaths.text_of_member(ending, member.pid, member.parent, raw),
         )
         record["ending"], record["command"] = ending, command
-        record["parent"] = member.parent
+        record["parent"], record["process"] = member.parent, member.name or None
         if member.words:
             record["last_words"] = member.words
         self._keep(record)
@@ -255,7 +255,8 @@ def _thread(record: "Record") -> str:
         return "main thread"
     if record["kind"] in ("thread", "process"):
         return "%s %s" % (record["kind"], record["process"] or record["thread"])
-    return "pid %d" % record["pid"] if record["pid"] else ""
+    process = "pid %d" % record["pid"] if record["pid"] else ""
+    return ", ".join(filter(None, [record["process"], process]))
 
 
 def _json(record: "Record") -> bytes:
