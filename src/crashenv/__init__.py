@@ -263,7 +263,7 @@ def _use(state: "Any", output: "Any", is_main: bool = True) -> None:
                 ours = (*ours, output.signal)
             faults["ours"] = ours
         except (AttributeError, KeyError, OSError, RuntimeError, ValueError):
-            pass  # Windows has no register()
+            pass  # Windows has no register(), and none of these signals
 
 
 def _stub(entry: str, original: "Any") -> "Any":
@@ -359,7 +359,7 @@ def _patch_threading(state: "Any", names: "dict[str, Any]") -> None:
     ``names`` are threading's, or those of another module, or of one half loaded.
     """
     thread: Any = names.get("Thread")
-    if "_after_fork" not in names or not hasattr(thread, "_bootstrap_inner"):
+    if "_MainThread" not in names or not hasattr(thread, "_bootstrap_inner"):
         return
     if not isinstance(vars(thread).get("_invoke_excepthook"), property):
         # From 3.10 on; before, only what is there when we come can be the genuine one.
