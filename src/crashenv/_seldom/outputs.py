@@ -234,8 +234,6 @@ def _reopen(current: "SimpleNamespace", path: str, state: "Any") -> None:
         pass
     before, dumps = current.fd, current.dumps
     try:
-        if os.name == "nt" and ours and windows.is_removed(before):
-            _close(before)  # or its name could not be used
         open_path(current, path, state)
     except (OSError, Problem):
         return  # a rotated file that cannot be made anew is better than none

@@ -43,8 +43,8 @@ class Settings:
     ``fd``, ``handle``, ``listen_name`` and ``path`` is set. ``owner`` is the process that
     has the handle too, ``is_for_all`` whether more than workers may take it from there.
     ``elsewhere`` is a path by which who did not inherit ``fd`` opens the same file.
-    ``timeout`` is in seconds, ``limit`` in bytes, ``signal`` a signal number or 0. ``tags`` go into the header. ``family`` is what a
-    monitor says of its family.
+    ``timeout`` is in seconds, ``limit`` in bytes, ``signal`` a signal number or 0.
+    ``tags`` go into the header. ``family`` is what a monitor says of its family.
     """
 
     __slots__ = (

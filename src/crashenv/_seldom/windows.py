@@ -42,7 +42,7 @@ except ImportError:  # in a sub-interpreter, or left out of a frozen program
     pass
 else:
     # Objects of our own: what others say of types and errors is not shared.
-    _library: Any = vars(ctypes)["WinDLL"]
+    _library: "Any" = vars(ctypes)["WinDLL"]
     _kernel32, _ntdll = _library("kernel32"), _library("ntdll")
     _HANDLE = ctypes.c_void_p
     _kernel32.CreateMutexW.restype = _HANDLE
@@ -124,11 +124,6 @@ def _is(descriptor: int, expected: "tuple[int, int] | None") -> bool:
     except (OSError, OverflowError):
         return False
     return (device, index) == expected
-
-
-def is_removed(descriptor: int) -> bool:
-    """Whether its name is gone, or goes when the last handle is closed. Raises OSError."""
-    return not os.fstat(descriptor).st_nlink
 
 
 # --- opening
@@ -395,7 +390,7 @@ def _dump_on_break(state: "Any") -> None:
             pass
         return True
 
-    call: Any = vars(ctypes)["WINFUNCTYPE"](ctypes.c_int, ctypes.c_uint32)(handler)
+    call: "Any" = vars(ctypes)["WINFUNCTYPE"](ctypes.c_int, ctypes.c_uint32)(handler)
     state.__dict__.setdefault("anchors", {})["handler"] = call
     _kernel32.SetConsoleCtrlHandler(call, True)
 
