@@ -170,6 +170,7 @@ def is_meant(row: "Row", values: "Values") -> bool:
 
 
 def _matches(path: str, pattern: str) -> bool:
+    path, pattern = path.replace("\\", "/"), pattern.replace("\\", "/")
     name = path if "/" in pattern else path.rpartition("/")[2]
     if "*" in pattern or "?" in pattern:
         from fnmatch import fnmatchcase
@@ -260,7 +261,7 @@ def _cells(row: "Row", grouped: bool) -> "tuple[str, ...]":
         *((times.local(row["first"]), when) if grouped else (when, number)),
         printable(row["id"][:_SHOWN_OF_ID]),
         str(row["seen"]),
-        printable((row["program"] or "-").rpartition("/")[2] or "-"),
+        printable((row["program"] or "-").replace("\\", "/").rpartition("/")[2] or "-"),
         printable(row["where"] or "-"),
         printable(row["summary"]),
     )

@@ -65,7 +65,7 @@ class Summary:
         folded = []
         for record, seen in self._kinds.values():
             what = _escaped(redact(record["summary"])[0])
-            program = (record["program"] or "").rpartition("/")[2]
+            program = (record["program"] or "").replace("\\", "/").rpartition("/")[2]
             cells = (seen, what, _escaped(record["where"] or ""), _escaped(redact(program)[0]))
             parts.append("| %d | %s | %s | %s |\n" % cells)
             folded.append(_folded(what, record["text"]))

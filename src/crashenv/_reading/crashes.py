@@ -5,6 +5,7 @@ import stat
 import sys
 
 from crashenv import _store
+from crashenv._reading import files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -206,7 +207,7 @@ def _unescaped(value: "Any") -> "Any":
 
 def _open_regular(path: str) -> int:
     """Of a store, where somebody may have put a FIFO or a link to a device. Raises OSError."""
-    fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0))
+    fd = files.open_shared(path, getattr(os, "O_NONBLOCK", 0))
     status = os.fstat(fd)
     if stat.S_ISREG(status.st_mode) and status.st_size <= _LARGEST_RECORD:
         return fd

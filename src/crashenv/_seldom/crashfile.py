@@ -20,7 +20,7 @@ def expand(template: str) -> str:
     parts = template.split("%%")
     for index, part in enumerate(parts):
         part = part.replace("%t", str(int(time())))
-        part = part.replace("%h", _file_name(_host_name()))
+        part = part.replace("%h", _file_name(host_name()))
         parts[index] = part.replace("%e", _file_name(_program_name()))
     path = "%%".join(parts)
     if not os.path.isabs(path):
@@ -33,7 +33,7 @@ def expand_pid(template: str, pid: int = 0) -> str:
     return "%".join(p.replace("%p", str(pid or os.getpid())) for p in template.split("%%"))
 
 
-def _host_name() -> str:
+def host_name() -> str:
     return windows.host() if os.name == "nt" else os.uname().nodename
 
 

@@ -56,7 +56,12 @@ _FILE_INTERNAL_INFORMATION = 6  # of NtQueryInformationFile: what the file syste
 _LONGEST_NAME = 1 << 10  # bytes
 _WRITE_DATA, _APPEND_DATA = 2, 4
 _SYNCHRONIZE, _READ_ATTRIBUTES = 0x100000, 0x80
-_SHARE_ALL, _OPEN_ALWAYS = 7, 4  # share: read, write and delete, which rename needs too
+_READ = 0x80000000  # GENERIC_READ
+_SHARE_ALL, _OPEN_EXISTING, _OPEN_ALWAYS = (
+    7,
+    3,
+    4,
+)  # share: read, write and delete, which rename needs too
 _NORMAL, _OPEN_REPARSE_POINT = 0x80, 0x200000
 _DUP_HANDLE, _SAME_ACCESS = 0x40, 2
 _PIPE_NOWAIT = 1
@@ -142,6 +147,17 @@ def open_append(path: str) -> int:
             raise Problem("is a symbolic link")
         fd = _open(path, 0)  # such as a file that is kept in the cloud
     return fd
+
+
+def open_to_read(path: str) -> int:
+    """Renaming and removing stay possible. Raises OSError."""
+    if os.path.isdir(path):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+    try:
+        handle = _winapi.CreateFile(path, _READ, _SHARE_ALL, 0, _OPEN_EXISTING, _NORMAL, 0)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, path) from None
+    return _descriptor(handle, os.O_RDONLY)
 
 
 def _open(path: str, flags: int) -> int:
