@@ -17,6 +17,7 @@ import errno
 import os
 import stat
 import sys
+from os import fstat as _fstat
 from os import write as _write
 
 from crashenv._seldom.settings import Problem
@@ -44,7 +45,7 @@ else:
     # Objects of our own: what others say of types and errors is not shared.
     _library: "Any" = vars(ctypes)["WinDLL"]
     _kernel32, _ntdll = _library("kernel32"), _library("ntdll")
-    _HANDLE = ctypes.c_void_p
+    _HANDLE, _buffer = ctypes.c_void_p, ctypes.create_string_buffer
     _kernel32.CreateMutexW.restype = _HANDLE
     _kernel32.CreateMutexW.argtypes = [_HANDLE, ctypes.c_int, ctypes.c_wchar_p]
     _kernel32.ReleaseMutex.argtypes = [_HANDLE]
@@ -55,7 +56,7 @@ _FILE_NAME_INFO = 2  # of GetFileInformationByHandleEx
 _FILE_INTERNAL_INFORMATION = 6  # of NtQueryInformationFile: what the file system calls the file
 _LONGEST_NAME = 1 << 10  # bytes
 _WRITE_DATA, _APPEND_DATA = 2, 4
-_SYNCHRONIZE, _READ_ATTRIBUTES = 0x100000, 0x80
+_SYNCHRONIZE, _QUERY, _READ_ATTRIBUTES = 0x100000, 0x1000, 0x80
 _READ = 0x80000000  # GENERIC_READ
 _SHARE_ALL, _OPEN_EXISTING, _OPEN_ALWAYS = (
     7,
@@ -65,6 +66,7 @@ _SHARE_ALL, _OPEN_EXISTING, _OPEN_ALWAYS = (
 _NORMAL, _OPEN_REPARSE_POINT = 0x80, 0x200000
 _DUP_HANDLE, _SAME_ACCESS = 0x40, 2
 _PIPE_NOWAIT = 1
+_INHERIT = 1  # HANDLE_FLAG_INHERIT
 _IS_REPARSE_POINT = 0x400
 _LINKS = (0xA000000C, 0xA0000003)  # IO_REPARSE_TAG_SYMLINK, _MOUNT_POINT
 _HIGHEST = 2047  # the C runtime makes a table of 64 descriptors for each 64 up to the number
@@ -74,6 +76,10 @@ _PIECE = 4096
 _WAIT_OBJECT_0, _WAIT_ABANDONED = 0, 0x80
 _CTRL_BREAK_EVENT = 1
 
+# A program may replace what is in the modules before a crash.
+_is_pipe = stat.S_ISFIFO
+_handle_of: "Any" = msvcrt.get_osfhandle
+
 _mutexes: "dict[tuple[int, int], int]" = {}
 
 
@@ -82,9 +88,9 @@ _mutexes: "dict[tuple[int, int], int]" = {}
 
 def fstat(descriptor: int) -> "tuple[int, int, int]":
     """``st_mode``, ``st_ino`` and ``st_dev``, as far as ``os.fstat`` has them. Raises OSError."""
-    status = os.fstat(descriptor)
-    if stat.S_ISFIFO(status.st_mode):
-        return status.st_mode, _index_of_pipe(msvcrt.get_osfhandle(descriptor)), _PIPE
+    status = _fstat(descriptor)
+    if _is_pipe(status.st_mode):
+        return status.st_mode, _index_of_pipe(_handle_of(descriptor)), _PIPE
     if stat.S_ISCHR(status.st_mode):
         return status.st_mode, 0, _CHARACTERS
     return of(status)
@@ -98,17 +104,21 @@ def of(status: "os.stat_result") -> "tuple[int, int, int]":
     return status.st_mode, status.st_ino, status.st_dev & 0xFFFFFFFF
 
 
+def identity_of_pipe(handle: int) -> "tuple[int, int]":
+    """Raises OSError."""
+    return _PIPE, _index_of_pipe(handle)
+
+
 def _index_of_pipe(handle: int) -> int:
     if _kernel32 is None:
         raise OSError(errno.ENXIO, "a pipe cannot be told from another without ctypes")
-    name = ctypes.create_string_buffer(_LONGEST_NAME)
-    known = ctypes.c_void_p(handle)
+    name, known = _buffer(_LONGEST_NAME), _HANDLE(handle)
     if _kernel32.GetFileInformationByHandleEx(known, _FILE_NAME_INFO, name, _LONGEST_NAME):
         size = int.from_bytes(name.raw[:4], "little")
         text = name.raw[4 : 4 + size]
         if text.strip(b"\\\0"):
             return _hash(text)
-    status, index = ctypes.create_string_buffer(16), ctypes.create_string_buffer(8)
+    status, index = _buffer(16), _buffer(8)
     told = _ntdll.NtQueryInformationFile(known, status, index, 8, _FILE_INTERNAL_INFORMATION)
     if told or not any(index.raw):
         raise OSError(errno.ENXIO, "a pipe without a name")
@@ -305,10 +315,25 @@ def _is_writable(handle: int) -> bool:
     """By the access that was granted: a write of no bytes is a message in some pipes."""
     if _ntdll is None:
         return True
-    told = ctypes.create_string_buffer(56)  # PUBLIC_OBJECT_BASIC_INFORMATION
-    if _ntdll.NtQueryObject(ctypes.c_void_p(handle), 0, told, len(told), None):
+    told = _buffer(56)  # PUBLIC_OBJECT_BASIC_INFORMATION
+    if _ntdll.NtQueryObject(_HANDLE(handle), 0, told, len(told), None):
         return True
     return bool(int.from_bytes(told.raw[4:8], "little") & (_WRITE_DATA | _APPEND_DATA))
+
+
+def set_inheritable(handle: int) -> None:
+    """Raises OSError."""
+    if not _kernel32.SetHandleInformation(_HANDLE(handle), _INHERIT, _INHERIT):
+        raise OSError("a handle that cannot be inherited")
+
+
+def open_own_process() -> int:
+    """A handle of this process, to be inherited by who waits for its end. Raises OSError."""
+    return int(_winapi.OpenProcess(_SYNCHRONIZE | _QUERY, True, os.getpid()))
+
+
+def close(handle: int) -> None:
+    _winapi.CloseHandle(handle)
 
 
 def _reopen(current: "SimpleNamespace", handle: int, state: "Any") -> None:
@@ -345,7 +370,7 @@ def write(descriptor: int, data: "bytes | memoryview") -> int:
 
     A pipe in PIPE_NOWAIT mode takes either all or nothing, so less and less is tried.
     """
-    if not stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+    if not _is_pipe(_fstat(descriptor).st_mode):
         return _write(descriptor, data)
     size = min(len(data), _PIECE)
     while size:
@@ -355,7 +380,7 @@ def write(descriptor: int, data: "bytes | memoryview") -> int:
             if error.errno not in _FULL:
                 raise
         size //= 2
-    raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+    raise BlockingIOError(_FULL[0], "full")
 
 
 def lockf(descriptor: int, command: int, length: int) -> None:
@@ -365,18 +390,18 @@ def lockf(descriptor: int, command: int, length: int) -> None:
     Raises BlockingIOError, OSError.
     """
     if _kernel32 is None:
-        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+        raise OSError("no locks without ctypes")
     _, index, device = fstat(descriptor)
     mutex = _mutexes.get((device, index))
     if mutex is None:
         mutex = _kernel32.CreateMutexW(None, False, "Global\\crashenv-%x-%x" % (device, index))
         if not mutex:  # another user's
-            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+            raise OSError("no such lock for us")
         _mutexes[device, index] = mutex
     if command == 0:
         _kernel32.ReleaseMutex(mutex)
     elif _kernel32.WaitForSingleObject(mutex, 0) not in (_WAIT_OBJECT_0, _WAIT_ABANDONED):
-        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        raise BlockingIOError(_FULL[0], "locked")
 
 
 # --- crashsignal=BREAK
@@ -427,11 +452,14 @@ def original_argv() -> "list[str]":
     """The command line, split as the C runtime splits it; ``sys.orig_argv`` from 3.10 on."""
     if _kernel32 is None:
         return []
-    shell32 = _library("shell32")
     _kernel32.GetCommandLineW.restype = ctypes.c_wchar_p
+    return split(_kernel32.GetCommandLineW())
+
+
+def split(line: str) -> "list[str]":
+    """A command line's words."""
+    shell32 = _library("shell32")
     shell32.CommandLineToArgvW.restype = ctypes.POINTER(ctypes.c_wchar_p)
     count = ctypes.c_int()
-    words = shell32.CommandLineToArgvW(
-        ctypes.c_wchar_p(_kernel32.GetCommandLineW()), ctypes.byref(count)
-    )
+    words = shell32.CommandLineToArgvW(ctypes.c_wchar_p(line), ctypes.byref(count))
     return [words[index] for index in range(count.value)]
