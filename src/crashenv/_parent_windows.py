@@ -24,26 +24,32 @@ _IO_PENDING = 997
 INFINITE = 0xFFFFFFFF
 
 
+def open_pair(is_overlapped: bool) -> "tuple[int, int]":
+    """The handles of a pipe's two ends, the one to read first. Raises OSError.
+
+    It has a name: only those that have one can be told apart in every Windows.
+    """
+    name = r"\\.\pipe\crashenv-%d-%s" % (os.getpid(), os.urandom(8).hex())
+    access = _INBOUND | _FIRST_INSTANCE | (_OVERLAPPED if is_overlapped else 0)
+    reader = _winapi.CreateNamedPipe(name, access, _REJECT_REMOTE_CLIENTS, 1, _SIZE, _SIZE, 0, 0)
+    try:
+        writer = _winapi.CreateFile(name, _GENERIC_WRITE, 0, 0, _OPEN_EXISTING, 0, 0)
+    except OSError:
+        _winapi.CloseHandle(reader)
+        raise
+    return reader, writer
+
+
 class Source:
     """The reading end of a pipe, which can be waited for; ``passed`` is the other's handle.
 
-    A pipe with a name: only those have one that tells them apart in every Windows.
     Raises OSError.
     """
 
     def __init__(self) -> None:
-        name = r"\\.\pipe\crashenv-%d-%s" % (os.getpid(), os.urandom(8).hex())
-        access = _INBOUND | _OVERLAPPED | _FIRST_INSTANCE
-        self._handle = _winapi.CreateNamedPipe(
-            name, access, _REJECT_REMOTE_CLIENTS, 1, _SIZE, _SIZE, 0, 0
-        )
         self._pending: Any = None
         self._has_ended = False
-        try:
-            self.passed: int = _winapi.CreateFile(name, _GENERIC_WRITE, 0, 0, _OPEN_EXISTING, 0, 0)
-        except OSError:
-            _winapi.CloseHandle(self._handle)
-            raise
+        self._handle, self.passed = open_pair(is_overlapped=True)
         windows.set_inheritable(self.passed)
         self.identity = windows.identity_of_pipe(self.passed)
 

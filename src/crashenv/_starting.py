@@ -76,9 +76,10 @@ def _start_on_windows(command: "list[str]", variables: "dict[str, str]") -> int:
     """The same; the monitor has no console, and a handle of this process to wait for."""
     import subprocess
 
+    from crashenv import _parent_windows
     from crashenv._seldom import windows
 
-    reader, writer = os.pipe()
+    reader, writer = map(windows.descriptor, _parent_windows.open_pair(is_overlapped=False))
     own = windows.open_own_process()
     variables[PARENT] = "\x1f".join([str(os.getpid()), str(own), *windows.original_argv()])
     startup = vars(subprocess)["STARTUPINFO"](lpAttributeList={"handle_list": [own]})

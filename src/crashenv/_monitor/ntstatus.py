@@ -46,6 +46,7 @@ _SIGNALS = {
 }
 _EXCEPTION = "Windows fatal exception: "
 _SIGNAL = "Fatal Python error: "
+DUMPS = (_EXCEPTION.encode(), _SIGNAL.encode())  # what a dump of an exception begins with
 
 
 def is_crash(status: "Any") -> bool:

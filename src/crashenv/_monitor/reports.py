@@ -97,7 +97,7 @@ class Reports:
 
     def _queue(self, frames: "list[Frame]") -> None:
         for frame in frames:
-            if frame.kind == "dump" and not self._believes_dumps:
+            if frame.raw.startswith(ntstatus.DUMPS) and not self._believes_dumps:
                 del self._unclaimed[: 1 - _MOST_UNCLAIMED]
                 self._unclaimed.append((0, frame))
             elif frame.kind == "dump" and len(self._unclaimed) < _MOST_UNCLAIMED:

@@ -167,7 +167,7 @@ def open_to_read(path: str) -> int:
         handle = _winapi.CreateFile(path, _READ, _SHARE_ALL, 0, _OPEN_EXISTING, _NORMAL, 0)
     except OSError as error:
         raise OSError(error.errno, error.strerror, path) from None
-    return _descriptor(handle, os.O_RDONLY)
+    return descriptor(handle, os.O_RDONLY)
 
 
 def _open(path: str, flags: int) -> int:
@@ -178,10 +178,10 @@ def _open(path: str, flags: int) -> int:
         if error.errno is None or error.errno == errno.EINVAL:
             raise Problem("cannot be opened: %s" % error) from None
         raise
-    return _descriptor(handle, os.O_APPEND)
+    return descriptor(handle, os.O_APPEND)
 
 
-def _descriptor(handle: int, flags: int = 0) -> int:
+def descriptor(handle: int, flags: int = 0) -> int:
     """A descriptor in binary mode, which owns ``handle``. Raises OSError."""
     try:
         fd: int = msvcrt.open_osfhandle(handle, _BINARY | flags)
@@ -203,7 +203,7 @@ def adopt(handle: int, pid: int = 0) -> int:
     finally:
         if pid:
             _winapi.CloseHandle(source)
-    return _descriptor(own)
+    return descriptor(own)
 
 
 def duplicate_high(fd: int) -> int:
@@ -301,7 +301,7 @@ def _use_file(output: "SimpleNamespace", fd: int, state: "Any") -> None:
             may_block = True
     elif stat.S_ISCHR(mode):
         may_block = True  # a console, in which text is being selected
-    own = _descriptor(
+    own = descriptor(
         _winapi.DuplicateHandle(
             _winapi.GetCurrentProcess(), handle, _winapi.GetCurrentProcess(), 0, False, _SAME_ACCESS
         )
