@@ -45,7 +45,7 @@ class Ended:
     def __init__(self, pid: int, handle: int) -> None:
         self.pid = pid
         self.handle = handle
-        self.parent = _parent_id(handle)
+        self.parent = parent_id(handle)
         self.command = command_of(handle)
         self.status = 0
         self.run_time = 0.0
@@ -136,7 +136,8 @@ def resume(thread: int) -> None:
     _kernel32.ResumeThread(_HANDLE(thread))
 
 
-def _parent_id(process: int) -> int:
+def parent_id(process: int) -> int:
+    """Of its parent; 0 if that is not known."""
     basic = ctypes.create_string_buffer(48)
     if _ntdll.NtQueryInformationProcess(_HANDLE(process), _BASIC, basic, len(basic), None):
         return 0

@@ -296,7 +296,7 @@ def _parent_of() -> "tuple[int, int, list[str]]":
     told = os.environ.pop(PARENT, "").split("\x1f")
     if len(told) > 2:
         return int(told[0]), max(0, int(told[1])), told[2:]
-    pid = os.getppid()
+    pid = jobs.parent_id(_winapi.GetCurrentProcess())
     try:
         handle = int(_winapi.OpenProcess(_QUERY | _SYNCHRONIZE, False, pid))
     except OSError:
