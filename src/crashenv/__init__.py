@@ -185,7 +185,8 @@ def _use(state: "Any", output: "Any", is_main: bool = True) -> None:
             "lockf": getattr(os, "lockf", None), "F_TLOCK": 2, "F_ULOCK": 0,  # unistd.h
             "monotonic": time.monotonic, "sleep": time.sleep, "time_ns": time.time_ns,
             "_count": _thread._count, "get_ident": _thread.get_ident,
-            "get_native_id": _thread.get_native_id, "allocate_lock": _thread.allocate_lock,
+            "get_native_id": getattr(_thread, "get_native_id", _thread.get_ident),  # WebAssembly
+            "allocate_lock": _thread.allocate_lock,
         }  # fmt: skip
         stub = _stub
         # Both names: exceptiongroup, code and others compare the one with the other.
