@@ -51,7 +51,8 @@ DUMPS = (_EXCEPTION.encode(), _SIGNAL.encode())  # what a dump of an exception b
 
 def is_crash(status: "Any") -> bool:
     """Whether an exception that nothing handled ended the process."""
-    return status in _ERRORS and status not in _NO_CRASHES
+    is_error = isinstance(status, int) and _ERRORS.start <= status < _ERRORS.stop
+    return is_error and status not in _NO_CRASHES
 
 
 def told(status: int) -> str:
