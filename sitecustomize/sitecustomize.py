@@ -1,52 +1,170 @@
-"""crashenv without an installation: put this folder on PYTHONPATH.
+# crashenv without an installation: put this folder on PYTHONPATH.
+#
+# Reads PYDEBUG before user code runs, as the installed ``.pth`` line does, then gets out
+# of the way: the folder leaves ``sys.path``, and the ``sitecustomize`` that this one
+# shadows is executed in its place, in the same namespace, however this one was loaded.
+# Others load it too, in their own ways: New Relic's by ``loader.load_module()``, which
+# executes it in New Relic's own module. So no name, not even ``__doc__``, is left behind.
+#
+# Any interpreter may find it on its path, so Python 2.7 has to be able to read it as well.
 
-Reads PYDEBUG before user code runs, as the installed ``.pth`` line does, then
-gets out of the way: the folder leaves ``sys.path``, and the ``sitecustomize``
-that this one shadows is imported in its place. Any interpreter may find it on
-its path, so Python 2.7 has to be able to read it as well.
-"""
 
-import os
-import sys
+def _crashenv_places(code, names):
+    """The folders in which this file is, however it was found; a text has its caller's __file__."""
+    import os
+    import sys
+
+    files = [code.co_filename, names.get("__file__") or ""]
+    if files[0] == files[1]:
+        return [os.path.dirname(os.path.abspath(files[0]))]
+    found = [os.path.dirname(os.path.abspath(file)) for file in files if os.path.isfile(file)]
+    named = [entry.rstrip("/") for entry in sys.path]
+    found += [os.path.abspath(entry) for entry in named if entry.endswith("sitecustomize")]
+    return [here for here in found if _crashenv_root(here)] or found[:1]
 
 
-def _activate(here):
+def _crashenv_root(here):
+    """The folder of the package: this one stands in it, or beside src/ in a checkout."""
+    import os
+
+    above = os.path.dirname(here)
+    for package in (above, os.path.join(above, "src", "crashenv")):
+        init = os.path.join(package, "__init__.py")
+        is_ours = os.path.basename(package) == "crashenv"
+        if is_ours and (os.path.isfile(init) or os.path.isfile(init + "c")):
+            return os.path.dirname(package)
+    return None
+
+
+def _crashenv_activate(here):
+    import os
+    import sys
+
     if "crash" not in os.environ.get(
         "CRASHENV", os.environ.get("PYDEBUG", "")
     ) or sys.version_info < (3, 9):
         return
     if "crashenv" not in sys.modules:
-        # This folder stands in the package, or beside src/ in a checkout of any name.
-        above = os.path.dirname(here)
-        in_package = os.path.isfile(os.path.join(above, "__init__.py"))
-        _import_crashenv(os.path.dirname(above) if in_package else os.path.join(above, "src"))
+        # As if the folder were on sys.path, where it is not to be; importlib.util's
+        # functions, without the 2 ms that importing it takes
+        from _frozen_importlib import _load
+        from _frozen_importlib_external import PathFinder
+
+        _load(PathFinder.find_spec("crashenv", [_crashenv_root(here)]))
     import crashenv
 
     crashenv._start()
 
 
-def _import_crashenv(folder):
-    """As if ``folder`` were on ``sys.path``, where it is not to be."""
-    # importlib.util's functions, without the 2 ms that importing it takes
-    from _frozen_importlib import _load
-    from _frozen_importlib_external import PathFinder
+def _crashenv_leave_path(here):
+    import os
+    import sys
 
-    _load(PathFinder.find_spec("crashenv", [folder]))
-
-
-def _leave_path(here):
-    sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry) != here]
-    sys.path_importer_cache.pop(here, None)
+    name = os.path.basename(here)
+    for entry in [entry for entry in sys.path if name in entry]:
+        if os.path.abspath(entry) == here:
+            sys.path.remove(entry)
+            sys.path_importer_cache.pop(entry, None)
 
 
-_here = os.path.dirname(os.path.abspath(__file__))
-try:
-    _activate(_here)
-except BaseException:  # never a traceback of ours, never an interpreter that does not start
-    pass
-_leave_path(_here)
+def _crashenv_is_import(frame):
+    """Whether an import statement executes this, and not another program's loader."""
+    frame = frame.f_back
+    while frame is not None and frame.f_code.co_name != "<module>":
+        if frame.f_code.co_name == "_find_and_load_unlocked":
+            return True
+        frame = frame.f_back
+    return False
 
-# The import that is under way takes what stands in sys.modules when this module
-# ends. Where there is no other sitecustomize, the ImportError is what site expects.
-del sys.modules["sitecustomize"]
-import sitecustomize  # noqa: E402, F401
+
+def _crashenv_host(frame):
+    """The file of the module in whose namespace this is executed; None if it is our own."""
+    names, frame = frame.f_globals, frame.f_back
+    while frame is not None:
+        if frame.f_globals is names and frame.f_code.co_name == "<module>":
+            return frame.f_code.co_filename
+        frame = frame.f_back
+    return None
+
+
+def _crashenv_pass_on(frame, is_import, host):
+    """Execute what is next on the path; where nothing is, leave all as if this had not been."""
+    import sys
+    from _frozen_importlib import _find_spec
+
+    names, name = frame.f_globals, "sitecustomize"
+    spec = _find_spec(name, None)
+    module = sys.modules.get(name)
+    is_module = getattr(module, "__dict__", None) is names
+    if host is not None and names.get("__file__") != frame.f_code.co_filename:
+        is_module = False  # by exec(), which leaves the host's module as it is
+    if spec is None and is_import and host is None:
+        # What site, and whoever imports it, expects where there is none.
+        raise ModuleNotFoundError("No module named %r" % name, name=name)
+    if spec is None and is_module and host is not None:
+        import os
+        from _frozen_importlib import _init_module_attrs
+        from _frozen_importlib_external import PathFinder
+
+        folder = os.path.dirname(host)
+        if os.path.basename(host).startswith("__init__."):
+            folder = os.path.dirname(folder)
+        spec = PathFinder.find_spec(name, [folder])
+        if spec is not None:
+            _init_module_attrs(spec, module, override=True)
+    elif spec is not None and is_module:
+        from _frozen_importlib import _exec
+
+        _exec(spec, module)
+    elif spec is not None and spec.loader is not None:
+        if host is None and names.get("__spec__") is not None:
+            names["__spec__"], names["__loader__"] = spec, spec.loader
+        if host is None and "__file__" in names:
+            names["__file__"] = spec.origin
+        code = spec.loader.get_code(name)
+        if code is not None:
+            exec(code, names)
+
+
+def _crashenv_pass_on_2(frame, is_import, host):
+    """The same before Python 3.6."""
+    import imp
+    import sys
+
+    names, name = frame.f_globals, "sitecustomize"
+    try:
+        found = imp.find_module(name)
+    except ImportError:
+        if host is not None:
+            names["__file__"] = host
+        elif getattr(sys.modules.get(name), "__dict__", None) is names:
+            raise
+        return
+    try:
+        imp.load_module(name, *found)
+    finally:
+        if found[0] is not None:
+            found[0].close()
+
+
+def _crashenv():
+    import sys
+
+    frame = sys._getframe(1)
+    names = frame.f_globals
+    is_import, host = _crashenv_is_import(frame), _crashenv_host(frame)
+    pass_on = _crashenv_pass_on if sys.version_info >= (3, 6) else _crashenv_pass_on_2
+    try:
+        for here in _crashenv_places(frame.f_code, names)[:1]:
+            try:
+                _crashenv_activate(here)
+            finally:
+                _crashenv_leave_path(here)
+    except BaseException:  # never a traceback of ours, never an interpreter that does not start
+        pass
+    for ours in [name for name in names if name.startswith("_crashenv")]:
+        del names[ours]
+    pass_on(frame, is_import, host)
+
+
+_crashenv()

@@ -101,8 +101,8 @@ def main() -> int:
         differ = differences(names, off, on)
         total += len(off)
         found += differ
-        told = (suite, len(off), list(off.values()).count("ok"), len(differ), size)
-        print("%s: %d tests, %d ok without PYDEBUG, %d differ; crash output %d bytes" % told)
+        numbers = (suite, len(off), list(off.values()).count("ok"), len(differ), size)
+        print("%s: %d tests, %d ok without PYDEBUG, %d differ; crash output %d bytes" % numbers)
         sys.stdout.flush()
     for line in found:
         print(line)

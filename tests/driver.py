@@ -115,8 +115,8 @@ class Result:
 
     def __str__(self) -> str:
         streams = ("stdout", self.stdout), ("stderr", self.stderr), ("crash output", self.crash)
-        told = ["--- %s\n%s" % (name, text.decode(errors="replace")) for name, text in streams]
-        return "\n".join(["status %d of %r" % (self.status, self.args), *told])
+        sections = ["--- %s\n%s" % (name, text.decode(errors="replace")) for name, text in streams]
+        return "\n".join(["status %d of %r" % (self.status, self.args), *sections])
 
 
 def comparable(text: bytes) -> str:
@@ -316,10 +316,18 @@ class ProgramTest(unittest.TestCase):
         self.assertEqual(without.ending(), result.ending(), "\n%s\n\n%s" % (without, result))
         return result
 
-    def check_silent(self, program: Program, settings: str = "", **options: Any) -> Result:
-        """Not a crash: the ending is the same and nothing was written."""
+    def check_silent(
+        self, program: Program, settings: str = "", *, is_on: bool = True, **options: Any
+    ) -> Result:
+        """Not a crash: the ending is the same and nothing was written.
+
+        The positive control: a crash in the same surroundings is reported, or, where
+        crashenv is not on there, is not.
+        """
         result = self.run_both(program, settings, **options)
         self.assertEqual(result.crash, b"", str(result))
+        control = self.run_with("1/0", settings, **options)
+        self.assertEqual(bool(control.reports), is_on, str(control))
         return result
 
     def check_reports(
@@ -347,6 +355,24 @@ class ProgramTest(unittest.TestCase):
         self.assertEqual(result.reports, [], str(result))
         self.assertIn("most recent call first", result.dump, str(result))
         return result
+
+
+class WatchedTest(ProgramTest):
+    """Of programs in which crashenv is on.
+
+    What must not be noticed is not noticed either if crashenv does nothing. So each class has
+    a positive control: a crash is reported.
+    """
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        super().setUpClass()
+        output = CrashOutput("pipe")
+        env = environment(PYDEBUG="crashfd=%d" % output.passed)
+        result = run("1/0", env=env, pass_fds=[output.passed])
+        result.crash = output.finish()
+        if not result.reports:
+            raise AssertionError("crashenv is not on\n%s" % result)
 
 
 @contextlib.contextmanager

@@ -216,8 +216,8 @@ def main() -> int:
             expected = run_once(scenario, (), on=False)
             chosen = list(faults(scenario))[:: options.every]
             total += len(chosen)
-            told = [pool.submit(difference, scenario, fault, expected) for fault in chosen]
-            found = [text for text in (each.result(DEADLINE * 60) for each in told) if text]
+            futures = [pool.submit(difference, scenario, fault, expected) for fault in chosen]
+            found = [text for text in (each.result(DEADLINE * 60) for each in futures) if text]
             differences += found
             print("%s: %d faults, %d differences" % (scenario.name, len(chosen), len(found)))
             sys.stdout.flush()

@@ -21,7 +21,18 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from tests.driver import environment, importable
 
 SUPERVISOR = """
-import json, os, random, signal, subprocess, sys
+import glob, json, os, random, signal, subprocess, sys, time
+monitor = os.environ["PYDEBUG"].partition("/proc/")[2].partition("/")[0]
+def wait_until_seen(pids):
+    # until the monitor has a pidfd of each
+    while pids:
+        for path in glob.glob("/proc/%s/fdinfo/*" % monitor):
+            try:
+                with open(path) as file: text = file.read()
+            except OSError: continue
+            pid = text.partition("\\nPid:\\t")[2].partition("\\n")[0]
+            if pid: pids.discard(int(pid))
+        time.sleep(0.001)
 choose = random.Random(int(sys.argv[2]))
 WORKER = '''
 import crashenv, sys
@@ -36,6 +47,7 @@ for start in range(0, int(sys.argv[1]), 8):
         command = [sys.executable, "-c", WORKER, str(n)]
         workers.append((n, subprocess.Popen(command, stdin=-1, stdout=-1)))
     for _, worker in workers: worker.stdout.readline()
+    wait_until_seen({worker.pid for _, worker in workers})
     choose.shuffle(workers)
     for n, worker in workers:
         number = choose.choice((signal.SIGKILL, signal.SIGKILL, signal.SIGSEGV, 0, signal.SIGTERM))
@@ -71,6 +83,8 @@ def main() -> int:
     twice = len(found) - len({tuple(map(str, item)) for item in found})
     print("seed %d: %d of %d ended by a signal" % (told.seed, len(killed), told.times))
     print("missing %d, without cause %d, twice %d" % (len(missing), len(extra), twice))
+    for pid, n, name in missing:
+        print("process %d, worker %d, %s is not told of" % (pid, n, name))
     return bool(missing or extra or twice)
 
 

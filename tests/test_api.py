@@ -13,8 +13,8 @@ from tests.driver import (
     PYPY,
     ROOT,
     SITECUSTOMIZE,
-    ProgramTest,
     Report,
+    WatchedTest,
     environment,
     importable,
     run,
@@ -37,7 +37,7 @@ QUIT = "os.kill(os.getpid(), signal.SIGQUIT)\nprint('alive')"
 SUBINTERPRETERS = not PYPY and importlib.util.find_spec("_testcapi") is not None
 
 
-class ApiTest(ProgramTest):
+class ApiTest(WatchedTest):
     def environment(self, **changes: str) -> dict[str, str]:
         """One that can import the package, also where only PYDEBUG would bring it in."""
         if INSTALLED:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import sys
 import unittest
+from collections.abc import Collection
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 from tests.driver import INSTALLED, ROOT, CommandTest, importable, run
@@ -50,24 +52,66 @@ def imports(source: str) -> set[str]:
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
             nodes += node.orelse
             continue
-        if isinstance(node, ast.ImportFrom) and node.module == "crashenv":
-            found.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("crashenv."):
-            found.add(str(node.module).partition(".")[2])
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "crashenv":
+            below = str(node.module).partition(".")[2]
+            found.update(below + "." * bool(below) + alias.name for alias in node.names)
         elif isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
-            found.update(name.partition(".")[2] for name in names if name.startswith("crashenv."))
+            ours = [name for name in names if name.partition(".")[0] == "crashenv"]
+            found.update(name.partition(".")[2] or "__init__" for name in ours)
         nodes += ast.iter_child_nodes(node)
     return {name for name in found if name.startswith("_")}
 
 
+def graph() -> dict[str, set[str]]:
+    """For each module of the package the modules that it imports, wherever it does so."""
+    modules = {}
+    for path in SOURCES.rglob("*.py"):
+        parts = path.relative_to(SOURCES).with_suffix("").parts
+        modules[".".join(parts).removesuffix(".__init__")] = path
+    found = {}
+    for name, path in modules.items():
+        nearest = {_module(target, modules) for target in imports(path.read_text())}
+        found[name] = nearest - {name}
+    return found
+
+
+def _module(target: str, modules: Collection[str]) -> str:
+    """``a.b.name`` may be a name in ``a.b``."""
+    while target and target not in modules:
+        target = target.rpartition(".")[0]
+    return target or "__init__"
+
+
+def rooms(modules: dict[str, set[str]]) -> dict[str, set[str]]:
+    """The same for folders and for the files beside them."""
+    found: dict[str, set[str]] = {}
+    for name, targets in modules.items():
+        room = name.partition(".")[0]
+        found.setdefault(room, set()).update(target.partition(".")[0] for target in targets)
+    return {room: targets - {room} for room, targets in found.items()}
+
+
 class Sources(unittest.TestCase):
+    def test_there_are_no_circles(self) -> None:
+        modules = graph()
+        self.assertIn("_wire", modules["_store"])
+        for arrows in (modules, rooms(modules)):
+            list(TopologicalSorter(arrows).static_order())  # raises CycleError
+
+    def test_circle_would_be_noticed(self) -> None:
+        modules = {"_a.x": {"_b.y"}, "_b.y": set(), "_b.z": {"_a.x"}}
+        list(TopologicalSorter(modules).static_order())
+        with self.assertRaises(CycleError):
+            list(TopologicalSorter(rooms(modules)).static_order())
+
     def test_dying_side_imports_only_itself(self) -> None:
         for name in DYING:
             with self.subTest(name):
                 path = SOURCES / (name.replace(".", "/") + ".py")
                 if name != "_seldom":
-                    self.assertLessEqual(imports(path.read_text()), DYING)
+                    found = {_module(target, DYING) for target in imports(path.read_text())}
+                    self.assertLessEqual(found, DYING)
 
     def test_monitor_does_not_know_the_command_line(self) -> None:
         paths = [*(SOURCES / "_monitor").glob("*.py"), SOURCES / "_parent.py"]
@@ -76,6 +120,16 @@ class Sources(unittest.TestCase):
             with self.subTest(path.name):
                 names = {name.partition(".")[0] for name in imports(path.read_text())}
                 self.assertNotIn("_cli", names)
+
+    def test_sinks_know_neither_commands_nor_the_monitor(self) -> None:
+        paths = list((SOURCES / "_sinks").glob("*.py"))
+        self.assertGreater(len(paths), 5)
+        for path in paths:
+            with self.subTest(path.name):
+                names = {name.partition(".")[0] for name in imports(path.read_text())}
+                self.assertLessEqual(
+                    names, {"__init__", "_sinks", "_reading", "_store", "_redact", "_wire"}
+                )
 
     def test_it_would_be_noticed(self) -> None:
         for source in (

@@ -16,8 +16,8 @@ from pathlib import Path
 from tests.driver import (
     DEADLINE,
     CrashOutput,
-    ProgramTest,
     Result,
+    WatchedTest,
     environment,
     run,
     split,
@@ -29,7 +29,7 @@ SEGV = "import os; os.kill(os.getpid(), 11)"
 BIG = "raise ValueError('begin' + 'x' * %d + 'end')"
 
 
-class Limit(ProgramTest):
+class Limit(WatchedTest):
     def test_least_limit_holds_for_the_whole_report(self) -> None:
         result = self.run_both(BIG % 10_000, "crashlimit=1K")
         self.assertLessEqual(len(result.crash), 1024)
@@ -71,7 +71,7 @@ class Limit(ProgramTest):
         self.assertIn(forged, report.body)
 
 
-class Timeout(ProgramTest):
+class Timeout(WatchedTest):
     """Nobody reads: the program ends as without crashenv, in time."""
 
     def check_ends(
@@ -140,7 +140,7 @@ class Timeout(ProgramTest):
                 self.check_ends(program, 8.0, kind, "crashtimeout=1", 0)
 
 
-class DeadFileServer(ProgramTest):
+class DeadFileServer(WatchedTest):
     """A file system whose server stops answering, before the crash."""
 
     def setUp(self) -> None:
@@ -208,7 +208,7 @@ class DeadFileServer(ProgramTest):
         wait_until(lambda: b"most recent call first" in log.read_bytes(), "the dump")
 
 
-class SlowReader(ProgramTest):
+class SlowReader(WatchedTest):
     def test_loses_nothing(self) -> None:
         for kind in ("pipe", "socket"):
             for blocking in (True, False):
@@ -225,7 +225,7 @@ class SlowReader(ProgramTest):
         self.assertEqual(report.body.encode(), result.stderr)
 
 
-class BrokenOutput(ProgramTest):
+class BrokenOutput(WatchedTest):
     def test_reader_is_gone(self) -> None:
         for prelude in ("", "import signal; signal.signal(signal.SIGPIPE, signal.SIG_DFL)\n"):
             reader, writer = os.pipe()

@@ -157,8 +157,8 @@ class Stacks(CommandTest):
     def test_who_cannot_be_asked(self) -> None:
         sleeper = subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=-1)
         try:
-            told = self.check_complaint("dump", str(sleeper.pid), status=1)
-            self.assertIn("was started without crashsignal", told)
+            text = self.check_complaint("dump", str(sleeper.pid), status=1)
+            self.assertIn("was started without crashsignal", text)
             sleeper.communicate(timeout=DEADLINE)
             self.assertEqual(sleeper.returncode, 0)
         finally:
@@ -171,8 +171,8 @@ class Stacks(CommandTest):
         env = {**self.env, "PYDEBUG": "crashfd=2,crashsignal=USR1"}
         sleeper = subprocess.Popen(["/bin/cat"], env=env, stdin=-1)
         try:
-            told = self.check_complaint("dump", str(sleeper.pid), status=1)
-            self.assertIn("does not catch", told)
+            text = self.check_complaint("dump", str(sleeper.pid), status=1)
+            self.assertIn("does not catch", text)
             self.assertIsNone(sleeper.poll())
         finally:
             sleeper.kill()

@@ -10,7 +10,7 @@ import time
 import unittest
 from pathlib import Path
 
-from tests.driver import ProgramTest, Report, Result, environment, run, split
+from tests.driver import Report, Result, WatchedTest, environment, run, split
 
 # Two crashes of a thread, with something between them.
 TWICE = """
@@ -37,7 +37,7 @@ FORK = "import os\npid = os.fork()\nif pid: os.waitpid(pid, 0)\n"
 PID_FILE = r"crash-\d+\.log$"
 
 
-class CrashfileTest(ProgramTest):
+class CrashfileTest(WatchedTest):
     def setUp(self) -> None:
         super().setUp()
         self.log = self.folder / "crash.log"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import unittest
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
-from tests.driver import MonitorTest
+from tests.driver import MonitorTest, wait_until
 
 BEGIN = """
 import glob, os, signal, subprocess, sys, time
@@ -30,6 +33,44 @@ print("ready", flush=True)
 sys.stdin.read()
 '''
 """
+
+
+@contextlib.contextmanager
+def memory_cgroup(limit: int) -> Iterator[Callable[[], None]]:
+    """A cgroup of that many bytes, without swap: what a child calls to enter it."""
+    folder = _new_cgroup(limit)
+    members = folder / "cgroup.procs"
+
+    def enter() -> None:
+        members.write_text(str(os.getpid()))
+
+    try:
+        yield enter
+    finally:
+        wait_until(lambda: not members.read_text(), "an empty cgroup")
+        folder.rmdir()
+
+
+def _new_cgroup(limit: int) -> Path:
+    """SkipTest if there can be none. Version 1 has its own hierarchy for memory."""
+    for mount, name, swap, most in (
+        ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.memsw.limit_in_bytes", limit),
+        ("/sys/fs/cgroup", "memory.max", "memory.swap.max", 0),
+    ):
+        folder = Path(mount, "crashenv-test-%d" % os.getpid())
+        try:
+            folder.mkdir()
+        except OSError:
+            continue
+        try:
+            (folder / name).write_text(str(limit))
+        except OSError:  # the controller is not enabled there
+            folder.rmdir()
+            continue
+        with contextlib.suppress(OSError):
+            (folder / swap).write_text(str(most))
+        return folder
+    raise unittest.SkipTest("needs a memory cgroup that may be written to (cgroups(7))")
 
 
 @unittest.skipUnless(hasattr(os, "pidfd_open"), "needs pidfd_open")
@@ -87,6 +128,70 @@ class Descendants(MonitorTest):
         )
         self.assertEqual([record["summary"] for record in records], ["killed by SIGKILL"] * 2)
         self.assertNotEqual(records[0]["pid"], records[1]["pid"])
+
+    def test_workers_are_named(self) -> None:
+        source = (
+            "def work(): wait_until_seen(os.getpid()); os.kill(os.getpid(), signal.SIGKILL)\n"
+            "def exits(): os._exit(3)\n"
+            "if __name__ == '__main__':\n"
+            "    import multiprocessing\n"
+            "    for method in ('fork', 'spawn', 'forkserver'):\n"
+            "        for target in (work, print, exits):\n"
+            "            kind = multiprocessing.get_context(method).Process\n"
+            "            process = kind(target=target, name='my ' + method)\n"
+            "            process.start()\n"
+            "            process.join()\n"
+        )
+        script = self.write("app.py", BEGIN + source)
+        result = self.run_monitored([sys.executable, script])
+        self.assertEqual(result.status, 0, str(result))
+        records = self.records()
+        names = [record["process"] for record in records]
+        self.assertEqual(names, ["my fork", "my spawn", "my forkserver"], str(result))
+        for record in records:
+            self.assertEqual(record["summary"], "killed by SIGKILL")
+            told = "crashenv: killed by SIGKILL (%s, pid %d); " % (record["process"], record["pid"])
+            self.assertIn(told, result.stderr.decode())
+
+    def test_processor_time_of_one_that_was_not_reaped_yet(self) -> None:
+        (record,) = self.watched(
+            "child = start('sum(n * n for n in range(3_000_000))')\n"
+            "child.kill(); os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)\n"
+            "seen = [True]\n"
+            "while seen:\n"  # until the monitor has closed its pidfd
+            "    seen = []\n"
+            "    folder = os.environ['PYDEBUG'].partition('/proc/')[2].partition('/')[0]\n"
+            "    for path in glob.glob('/proc/%s/fdinfo/*' % folder):\n"
+            "        try: seen += [1] * ('Pid:\\t%d\\n' % child.pid in open(path).read())\n"
+            "        except OSError: pass\n"
+        )
+        self.assertGreater(record["ending"]["user_time"], 0)
+        self.assertIn(", user 0.", record["text"])
+
+    def test_worker_that_the_oom_killer_took(self) -> None:
+        source = (
+            "import multiprocessing, os, sys\n"
+            "def eat():\n"
+            "    import crashenv; crashenv.note('eating')\n"
+            "    wait_until_seen(os.getpid())\n"
+            "    kept = []\n"
+            "    while True: kept.append(b'x' * (1 << 20) + bytes(len(kept)))\n"
+            "def die(): wait_until_seen(os.getpid()); os.kill(os.getpid(), 9)\n"
+            "for target in (eat, die):\n"
+            "    worker = multiprocessing.get_context('fork').Process(target=target, name='w')\n"
+            "    worker.start(); worker.join()\n"
+            "os.kill(os.getpid(), 9)\n"
+        )
+        with memory_cgroup(64 << 20) as enter:
+            self.run_monitored(BEGIN + source, "--quiet", preexec_fn=enter)
+        killed, other, program = self.records()
+        self.assertEqual(killed["summary"], "killed by SIGKILL of the OOM killer")
+        self.assertEqual((killed["process"], killed["last_words"]), ("w", "eating\n"))
+        self.assertEqual(killed["ending"]["oom_kills"], 1)
+        self.assertEqual(killed["ending"]["cgroup_limit"], 64 << 20)
+        self.assertGreater(killed["ending"]["cgroup_peak"] or 64 << 20, 32 << 20)
+        for record in (other, program):  # the first has told of it
+            self.assertEqual(record["summary"], "killed by SIGKILL")
 
     def test_grandchildren_and_orphans(self) -> None:
         for parent in ("sys.stdin.read()", "os._exit(0)"):

@@ -74,10 +74,10 @@ class Crashes(DoctorTest):
 
 
 class Setting(DoctorTest):
-    def check(self, pydebug: str, told: str, status: int, **others: Any) -> None:
+    def check(self, pydebug: str, text: str, status: int, **others: Any) -> None:
         result = self.doctor(pydebug, "--no-crashes", **others)
         section = result.stdout.decode().partition("PYDEBUG\n")[2].partition("\n\n")[0]
-        self.assertIn(told, section, str(result))
+        self.assertIn(text, section, str(result))
         self.assertEqual(result.status, status, str(result))
 
     def test_not_set(self) -> None:
@@ -88,14 +88,14 @@ class Setting(DoctorTest):
         read_end, write_end = os.pipe()
         status = os.fstat(write_end)
         try:
-            told = "ok    reports go to descriptor %d, a pipe (%d:%d)"
-            told %= write_end, status.st_dev, status.st_ino
-            self.check("crashfd=%d" % write_end, told, 0, pass_fds=[write_end])
+            text = "ok    reports go to descriptor %d, a pipe (%d:%d)"
+            text %= write_end, status.st_dev, status.st_ino
+            self.check("crashfd=%d" % write_end, text, 0, pass_fds=[write_end])
             self.check("crashfd=%d" % write_end, "active in this process", 0, pass_fds=[write_end])
-            told = "crashfd=%d: is not open" % write_end
-            self.check("crashfd=%d" % write_end, told, 1)
-            told = "crashfd=%d: is not open for writing; crash output is off" % read_end
-            self.check("crashfd=%d" % read_end, told, 1, pass_fds=[read_end])
+            text = "crashfd=%d: is not open" % write_end
+            self.check("crashfd=%d" % write_end, text, 1)
+            text = "crashfd=%d: is not open for writing; crash output is off" % read_end
+            self.check("crashfd=%d" % read_end, text, 1, pass_fds=[read_end])
             self.check("crashfd=%d:1:2" % write_end, "was not given it", 0, pass_fds=[write_end])
         finally:
             os.close(read_end)
@@ -139,9 +139,9 @@ class WayIn(DoctorTest):
                 found[state].append(text)
         return found
 
-    def check_bad(self, told: str, **options: Any) -> None:
+    def check_bad(self, text: str, **options: Any) -> None:
         found = self.found(**options)
-        self.assertIn(told, found["bad"][0])
+        self.assertIn(text, found["bad"][0])
         self.assertEqual(found["ok"], [])
 
     def test_installed(self) -> None:

@@ -7,10 +7,10 @@ import shutil
 import signal
 import unittest
 
-from tests.driver import PYPY, ROOT, CrashOutput, ProgramTest, environment, run, split
+from tests.driver import PYPY, ROOT, CrashOutput, WatchedTest, environment, run, split
 
 
-class Moments(ProgramTest):
+class Moments(WatchedTest):
     def test_in_a_signal_handler(self) -> None:
         self.check_exception("""
             import os, signal
@@ -95,7 +95,7 @@ class Moments(ProgramTest):
         self.assertEqual((result.status, result.stderr), (1, report.body.encode()))
 
 
-class InstallationGone(ProgramTest):
+class InstallationGone(WatchedTest):
     def test_deleted_while_the_program_runs(self) -> None:
         for folder in ("src", "sitecustomize"):
             shutil.copytree(ROOT / folder, self.folder / "copy" / folder)
@@ -108,7 +108,7 @@ class InstallationGone(ProgramTest):
 
 
 @unittest.skipUnless(hasattr(signal, "pthread_sigmask"), "needs pthread_sigmask")
-class Signals(ProgramTest):
+class Signals(WatchedTest):
     def test_mask_and_pending_signals_are_as_before(self) -> None:
         self.check_reports(
             "import signal, threading\n"

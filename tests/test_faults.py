@@ -9,14 +9,14 @@ import sys
 import unittest
 from pathlib import Path
 
-from tests.driver import PYPY, ROOT
+from tests.driver import PYPY, ROOT, WatchedTest
 
 SCRIPT = Path(__file__).with_name("faults.py")
 
 
 @unittest.skipUnless(shutil.which("strace"), "needs strace(1)")
 @unittest.skipIf(PYPY, "the calls of PyPy's start differ from run to run")
-class Faults(unittest.TestCase):
+class Faults(WatchedTest):
     def test_nobody_notices(self) -> None:
         ours = {k: v for k, v in os.environ.items() if not k.startswith("PY")}
         env = {**ours, "PYTHONPATH": str(ROOT)}

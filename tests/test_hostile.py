@@ -8,7 +8,7 @@ import sys
 import time
 import unittest
 
-from tests.driver import PYPY, ProgramTest, split
+from tests.driver import PYPY, WatchedTest, split
 
 # Each is raised in the main thread; without crashenv the default hook meets it too.
 VALUES = {
@@ -72,7 +72,7 @@ VALUES = {
 RAISE = "\nraise E()\n"
 
 
-class Values(ProgramTest):
+class Values(WatchedTest):
     def test_main_thread(self) -> None:
         for name, definition in VALUES.items():
             with self.subTest(name):
@@ -112,7 +112,7 @@ class Values(ProgramTest):
         self.assertIn("Segmentation fault", result.dump)
 
 
-class Size(ProgramTest):
+class Size(WatchedTest):
     @unittest.skipIf(sys.version_info < (3, 11), "exception groups came with 3.11")
     def test_group_of_a_hundred_thousand(self) -> None:
         program = "raise ExceptionGroup('many', [ValueError(i) for i in range(100_000)])"
@@ -143,7 +143,7 @@ class Size(ProgramTest):
         self.assertLess(time.monotonic() - before, 60)
 
 
-class Memory(ProgramTest):
+class Memory(WatchedTest):
     @unittest.skipIf(PYPY, "PyPy cannot say that it has no memory left")
     def test_none_left_while_reporting(self) -> None:
         # From no room at all to enough for all: somewhere between the report fails.

@@ -182,8 +182,8 @@ class Contents(HtmlTest):
     def test_where_it_cannot_be_written(self) -> None:
         log = self.folder / "crash.log"
         log.write_bytes(report("ValueError: a"))
-        told = self.check_complaint("html", "-o", "/nowhere/x.html", str(log), status=2)
-        self.assertIn("No such file or directory", told)
+        text = self.check_complaint("html", "-o", "/nowhere/x.html", str(log), status=2)
+        self.assertIn("No such file or directory", text)
 
     def test_the_policy_lets_only_our_own_run(self) -> None:
         source = self.source(report("ValueError: a"))
@@ -266,8 +266,8 @@ class Secrets(HtmlTest):
             self.assertNotIn("1234", source.partition("Standard error")[2])
 
     def test_wrong_expression(self) -> None:
-        told = self.check_complaint("html", "--redact", "(", status=2)
-        self.assertIn("--redact (", told)
+        text = self.check_complaint("html", "--redact", "(", status=2)
+        self.assertIn("--redact (", text)
 
 
 class Size(HtmlTest):
@@ -316,9 +316,9 @@ class ProgressLine(HtmlTest):
         from tests.driver import importable
 
         path = self.write("progress.py", source % importable())
-        told = self.on_terminal(path, "0", "loud")
-        self.assertRegex(told, r"crashenv x: reading 10 of 20 MB, \d+ MB/s, \d+ s left")
-        self.assertTrue(told.endswith("\r\x1b[K"), told)
+        text = self.on_terminal(path, "0", "loud")
+        self.assertRegex(text, r"crashenv x: reading 10 of 20 MB, \d+ MB/s, \d+ s left")
+        self.assertTrue(text.endswith("\r\x1b[K"), text)
         self.assertEqual(self.on_terminal(path, "0", "quiet"), "")
         self.assertEqual(self.on_terminal(path, "60", "loud"), "")
 

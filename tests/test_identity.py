@@ -9,7 +9,7 @@ import sys
 import unittest
 from typing import Any
 
-from tests.driver import OUTPUTS, ProgramTest, Result, run, wait_until
+from tests.driver import OUTPUTS, Result, WatchedTest, run, wait_until
 
 # The number that the crash output was passed as; stderr's where there is none.
 FD = "import os; fd = int(os.environ.get('PYDEBUG', '=2').split('=')[1].split(':')[0])\n"
@@ -71,7 +71,7 @@ for fd in range(3):
 needs_proc = unittest.skipUnless(os.path.isdir("/proc/self/fd"), "needs /proc")
 
 
-class IdentityTest(ProgramTest):
+class IdentityTest(WatchedTest):
     def run_moved(self, *args: str, to: int = 3, pydebug: str, **options: Any) -> Result:
         """Run ``args`` with the crash output as number ``to``."""
         program = ["-IS", "-c", MOVED, str(to), *args]

@@ -67,18 +67,18 @@ class Store(ListTest):
         self.assertEqual(len(self.rows("--store", str(self.store), env=env)), 1)
 
     def test_no_store_and_an_empty_one(self) -> None:
-        told = "crashenv list: no crashes in %s" % self.store
-        missing = told + ": there is no such folder yet; 'crashenv run COMMAND' makes it"
+        text = "crashenv list: no crashes in %s" % self.store
+        missing = text + ": there is no such folder yet; 'crashenv run COMMAND' makes it"
         self.assertEqual(self.check_complaint("list", status=1), missing)
         given = self.check_complaint("list", "--store", str(self.store), status=1)
-        self.assertEqual(given, told + ": there is no such folder")
+        self.assertEqual(given, text + ": there is no such folder")
         self.store.mkdir(parents=True)
-        self.assertEqual(self.check_complaint("list", status=1), told)
+        self.assertEqual(self.check_complaint("list", status=1), text)
 
     def test_store_that_is_a_file(self) -> None:
         path = self.write("file", "")
-        told = self.check_complaint("list", "--store", path, status=2)
-        self.assertEqual(told, "crashenv list: %s: Not a directory" % path)
+        text = self.check_complaint("list", "--store", path, status=2)
+        self.assertEqual(text, "crashenv list: %s: Not a directory" % path)
 
     def test_what_is_no_record(self) -> None:
         self.crash("first", "second")

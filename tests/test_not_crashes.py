@@ -10,10 +10,10 @@ import subprocess
 import sys
 import unittest
 
-from tests.driver import PYPY, CrashOutput, ProgramTest, environment, run, wait_until
+from tests.driver import PYPY, CrashOutput, WatchedTest, environment, run, wait_until
 
 
-class Endings(ProgramTest):
+class Endings(WatchedTest):
     def test_clean_exit(self) -> None:
         self.check_silent("print('hello')")
 
@@ -87,7 +87,7 @@ class Endings(ProgramTest):
         self.check_silent(["-m", "doctest", path])
 
 
-class Prompt(ProgramTest):
+class Prompt(WatchedTest):
     """Errors typed at an interactive prompt."""
 
     LINES = b"1/0\ndef f(:\nimport nothing_here\nprint('end')\n"

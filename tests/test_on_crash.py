@@ -92,7 +92,7 @@ class OnCrashTest(MonitorTest):
 
     def test_failure_is_one_line(self) -> None:
         text = self.write("text", "")
-        for hook, told in (
+        for hook, message in (
             ("/nonexistent/hook", "not found"),
             (text, "not executable"),
             ("false", "exit status 1"),
@@ -101,7 +101,9 @@ class OnCrashTest(MonitorTest):
             with self.subTest(hook):
                 result = self.run_monitored("1/0", "--quiet", "--on-crash", hook)
                 lines = result.stderr.decode().splitlines()
-                self.assertEqual(lines[-1], "crashenv: --on-crash %s: %s" % (hook.split()[0], told))
+                self.assertEqual(
+                    lines[-1], "crashenv: --on-crash %s: %s" % (hook.split()[0], message)
+                )
                 self.assertEqual(lines[-2], "ZeroDivisionError: division by zero")
                 self.assertEqual(result.status, 1)
 

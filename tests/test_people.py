@@ -111,16 +111,16 @@ class Answers(PeopleTest):
 
     def test_commands_that_do_not_exist(self) -> None:
         for given, meant in (("ls", "list"), ("lst", "list"), ("doktor", "doctor"), ("rnu", "run")):
-            told = self.complaint(given)
+            text = self.complaint(given)
             self.assertEqual(
-                told, "crashenv: there is no command %r; is %r meant?" % (given, meant)
+                text, "crashenv: there is no command %r; is %r meant?" % (given, meant)
             )
         self.assertEqual(self.complaint("xyzzy"), "crashenv: there is no command 'xyzzy'")
 
     def test_no_id(self) -> None:
-        told = self.complaint("show", "zzzz")
-        self.assertIn("zzzz: No such file, nor the beginning of an id", told)
-        self.assertIn("crashenv list", told)
+        text = self.complaint("show", "zzzz")
+        self.assertIn("zzzz: No such file, nor the beginning of an id", text)
+        self.assertIn("crashenv list", text)
 
     def test_no_time(self) -> None:
         self.assertIn(
@@ -128,8 +128,8 @@ class Answers(PeopleTest):
         )
 
     def test_json_and_raw(self) -> None:
-        told = self.complaint("show", "--json", "--raw", self.file("x.log", REPORT))
-        self.assertEqual(told, "crashenv show: --json and --raw cannot be both")
+        text = self.complaint("show", "--json", "--raw", self.file("x.log", REPORT))
+        self.assertEqual(text, "crashenv show: --json and --raw cannot be both")
 
     def test_folders(self) -> None:
         self.file("logs/worker.1.log", REPORT)

@@ -39,15 +39,15 @@ class Redact(unittest.TestCase):
     def test_secrets_go_and_what_stands_around_stays(self) -> None:
         for text, secret in SECRETS:
             with self.subTest(text):
-                told, count = redact(text.format(secret))
-                self.assertNotIn(secret, told)
+                message, count = redact(text.format(secret))
+                self.assertNotIn(secret, message)
                 self.assertGreaterEqual(count, 1)
-                self.assertEqual(told.split("[redacted]")[0][:5], text.format(secret)[:5])
+                self.assertEqual(message.split("[redacted]")[0][:5], text.format(secret)[:5])
 
     def test_other_words_stay(self) -> None:
         for text in HARMLESS:
             self.assertEqual(redact(text), (text, 0))
 
     def test_more_of_them_and_how_many(self) -> None:
-        told = redact("order 12, order 13", [re.compile(r"\d+")])
-        self.assertEqual(told, ("order [redacted], order [redacted]", 2))
+        text = redact("order 12, order 13", [re.compile(r"\d+")])
+        self.assertEqual(text, ("order [redacted], order [redacted]", 2))

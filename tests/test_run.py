@@ -30,13 +30,23 @@ SH = "/bin/sh"
 FATAL = ("SIGTERM", "SIGKILL", "SIGINT", "SIGHUP", "SIGPIPE", "SIGUSR1", "SIGSEGV", "SIGRTMIN")
 
 # Prints each signal that it gets.
+# The wakeup descriptor, for a signal that comes just before read(2) would not interrupt it.
 LISTENING = """
-    import os, signal, sys
+    import os, select, signal
+    woken, wakeup = os.pipe()
+    os.set_blocking(wakeup, False)
+    signal.set_wakeup_fd(wakeup)
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
         signal.signal(number, lambda number, frame: os.write(1, b"%d\\n" % number))
     os.write(1, b"ready\\n")
-    for line in sys.stdin:
-        os.write(1, line.encode())
+    data = b"something"
+    while data:
+        ready, _, _ = select.select([0, woken], [], [])
+        if woken in ready:
+            os.read(woken, 100)
+        if 0 in ready:
+            data = os.read(0, 4096)
+            os.write(1, data)
 """
 
 
@@ -468,7 +478,7 @@ class ArgumentsTest(MonitorTest):
         self.assertEqual(result.stdout, b"--quiet -- -h\n", str(result))
 
     def test_wrong_usage_is_one_line_and_status_125(self) -> None:
-        for arguments, told in (
+        for arguments, text in (
             ((), "no COMMAND to run"),
             (("--",), "no COMMAND to run"),
             (("--nonesuch", "true"), "there is no option --nonesuch"),
@@ -483,7 +493,7 @@ class ArgumentsTest(MonitorTest):
             with self.subTest(arguments):
                 result = run([*monitor()[1:-1], *arguments], env=self.env)
                 self.assertEqual(result.status, 125, str(result))
-                self.assertEqual(result.stderr.decode().splitlines()[0], "crashenv run: " + told)
+                self.assertEqual(result.stderr.decode().splitlines()[0], "crashenv run: " + text)
 
     def test_help_names_every_option_that_is_read(self) -> None:
         help = run([*monitor()[1:-1], "--help"], env=self.env)

@@ -1,4 +1,4 @@
-"""What the README says of ``crashenv run``, run as far as this machine can."""
+"""What the README and docs/monitor.md say of ``crashenv run``, run as far as this machine can."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ from typing import Any
 from tests.driver import DEADLINE, ROOT, SITECUSTOMIZE, MonitorTest, Result
 
 README = (ROOT / "README.md").read_text()
+MANUAL = (ROOT / "docs" / "monitor.md").read_text()
 APP = "raise ValueError('boom')\n"
 
 
 def blocks(language: str) -> list[str]:
-    """The README's code blocks in ``language``."""
-    return re.findall(r"^```%s\n(.*?)^```$" % language, README, re.M | re.S)
+    """The manual's code blocks in ``language``."""
+    return re.findall(r"^```%s\n(.*?)^```$" % language, MANUAL, re.M | re.S)
 
 
 class ExampleTest(MonitorTest):
@@ -75,17 +76,19 @@ class ShellTest(ExampleTest):
             r" crashenv show [0-9a-f]{8}\Z",
         )
 
-    def test_line_in_the_readme_has_this_form(self) -> None:
-        self.assertRegex(
-            README, r"\n    crashenv: ValueError: boom \(main thread, .*\); crashenv show \w{8}\n"
-        )
+    def test_readme_has_the_same_command_and_line(self) -> None:
+        (script,) = blocks("sh")
+        self.assertIn(script, README)
+        line = r"\n    crashenv: ValueError: boom \(main thread, .*\); crashenv show \w{8}\n"
+        for page in (README, MANUAL):
+            self.assertRegex(page, line)
 
     def test_options_are_those_of_the_help(self) -> None:
         help = self.run_words(["crashenv", "run", "--help"]).stdout.decode()
-        told = set(re.findall(r"^ +(?:-\w, )?(--[a-z-]+)", help, re.M))
-        table = README[README.index("| option | |") :]
+        text = set(re.findall(r"^ +(?:-\w, )?(--[a-z-]+)", help, re.M))
+        table = MANUAL[MANUAL.index("| option | |") :]
         named = set(re.findall(r"`(?:-q`, `)?(--[a-z-]+)", table[: table.index("\n\n")]))
-        self.assertEqual(named, {"--max-size", *told} - {"--help"})
+        self.assertEqual(named, text - {"--help"})
 
 
 class DockerfileTest(ExampleTest):
@@ -165,9 +168,9 @@ class SystemdTest(ExampleTest):
         for number, text in enumerate(blocks("ini")):
             path = self.write("unit%d.service" % number, self.placed(text))
             result = self.run_words(["systemd-analyze", "verify", path])
-            told = result.stderr.decode().splitlines()
+            message = result.stderr.decode().splitlines()
             # systemd before 253
-            self.assertEqual([line for line in told if "'OpenFile'" not in line], [])
+            self.assertEqual([line for line in message if "'OpenFile'" not in line], [])
 
     def test_open_file(self) -> None:
         """As systemd starts it: sd_listen_fds(3)."""

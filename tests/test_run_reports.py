@@ -61,18 +61,18 @@ class ReportTest(MonitorTest):
             with self.subTest(options):
                 result = self.run_monitored(command([script]), *options)
                 last = result.stderr.decode().splitlines()[-1]
-                told = "crashenv: ValueError: boom (main thread, app.py:2 in load); crashenv show "
+                text = "crashenv: ValueError: boom (main thread, app.py:2 in load); crashenv show "
                 if options and options[0] == "--store":
-                    told += "--store %s " % self.store
+                    text += "--store %s " % self.store
                 if options and "q" in options[0]:
                     self.assertEqual(last, "ValueError: boom")
                 else:
-                    self.assertEqual(last, told + self.records()[-1]["id"][:8])
+                    self.assertEqual(last, text + self.records()[-1]["id"][:8])
 
     def test_line_leads_to_the_record(self) -> None:
         result = self.run_monitored("raise ValueError('boom')", "--store", str(self.store))
-        told = result.stderr.decode().splitlines()[-1].partition("; crashenv ")[2]
-        shown = run(["-m", "crashenv", *told.split(" ")], env=self.env)
+        text = result.stderr.decode().splitlines()[-1].partition("; crashenv ")[2]
+        shown = run(["-m", "crashenv", *text.split(" ")], env=self.env)
         self.assertEqual(shown.status, 0, str(shown))
         self.assertIn(b"ValueError: boom", shown.stdout)
 
@@ -202,23 +202,23 @@ class ReportTest(MonitorTest):
         program = [SH, "-c", "read x"]
         with self.started_monitored(program, "--store", "/dev/null/x") as process:
             assert process.stderr
-            told = process.stderr.readline().decode()
-            self.assertEqual(told, "crashenv: no record can be kept: /dev/null is not a folder\n")
+            text = process.stderr.readline().decode()
+            self.assertEqual(text, "crashenv: no record can be kept: /dev/null is not a folder\n")
             self.assertIsNone(process.poll())
         self.store.mkdir(parents=True)
         os.chmod(self.store, 0o500)
         result = self.run_monitored([SH, "-c", ":"], preexec_fn=obey_permissions())
-        told = "crashenv: no record can be kept: %s cannot be written\n" % self.store
-        self.assertEqual((result.status, result.stderr.decode()), (0, told))
+        text = "crashenv: no record can be kept: %s cannot be written\n" % self.store
+        self.assertEqual((result.status, result.stderr.decode()), (0, text))
         os.chmod(self.store, 0o700)
         self.assertEqual(self.run_monitored([SH, "-c", ":"]).stderr, b"")
 
     def test_full_store_is_a_problem(self) -> None:
         full = mock.Mock(f_blocks=10, f_bavail=0, f_bfree=0)
-        for blocks, told in ((10, "no space is left in %s" % self.folder), (0, "")):
+        for blocks, text in ((10, "no space is left in %s" % self.folder), (0, "")):
             full.f_blocks = blocks  # 0: of a file system that does not count them
             with mock.patch("os.statvfs", return_value=full):
-                self.assertEqual(_store.problem(str(self.folder / "a" / "b")), told)
+                self.assertEqual(_store.problem(str(self.folder / "a" / "b")), text)
 
     def test_full_disk_loses_the_file_only(self) -> None:
         def limit() -> None:
@@ -482,8 +482,8 @@ class FloodTest(MonitorTest):
         lost = self.check_counted(result)
         records = self.records()
         self.assertLessEqual(len(records), 1500)
-        told = sum(record.get("lost", 0) for record in records)
-        self.assertTrue(0 < told <= lost, (told, lost))
+        text = sum(record.get("lost", 0) for record in records)
+        self.assertTrue(0 < text <= lost, (text, lost))
 
     def check_counted(self, result: Result) -> int:
         lost = re.search(

@@ -53,10 +53,10 @@ class SurvivingTest(MonitorTest):
             os.kill(process.pid, signal.SIGUSR1)
             _, stderr = process.communicate()
         self.assertEqual(process.returncode, 5)
-        told = "crashenv: signal %d may not be passed on to the program\n"
+        text = "crashenv: signal %d may not be passed on to the program\n"
         self.assertEqual(
             sorted(stderr.decode().splitlines(True)),
-            sorted(told % number for number in (signal.SIGTERM, signal.SIGUSR1)),
+            sorted(text % number for number in (signal.SIGTERM, signal.SIGUSR1)),
         )
 
     def test_signals_that_the_c_library_keeps_for_itself(self) -> None:

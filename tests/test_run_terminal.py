@@ -129,12 +129,12 @@ class JobControlTest(MonitorTest):
                 terminal.resize(123)
                 terminal.expect("<WINCH>")
 
-                def told(terminal: Terminal = terminal) -> bool:
+                def text(terminal: Terminal = terminal) -> bool:
                     terminal.send("size\n")
                     terminal.expect("<line size>")
                     return "123" in terminal.expect(" columns>")
 
-                wait_until(told, "the size")
+                wait_until(text, "the size")
                 self.end(terminal)
 
     def test_stop_and_go_on(self) -> None:

@@ -12,13 +12,15 @@ from typing import Any
 from tests.driver import (
     INSTALLED,
     ROOT,
-    ProgramTest,
+    CrashOutput,
     Result,
+    WatchedTest,
     environment,
     is_root,
     obey_permissions,
     pipe_size,
     run,
+    split,
 )
 from tests.fuzz_settings import Fuzzer, case
 
@@ -191,7 +193,7 @@ class Values(ParseTest):
         self.bad("crashsignal=IOT")  # signal(7): a synonym for SIGABRT
 
 
-class EndToEnd(ProgramTest):
+class EndToEnd(WatchedTest):
     def run_bad(self, program: str, pydebug: str, **options: Any) -> tuple[str, Result]:
         """Status and output as without, but for one line before all else; that and the result."""
         without = run(program)
@@ -221,7 +223,7 @@ class EndToEnd(ProgramTest):
         return str(self.folder / name)
 
 
-class Fuzzed(unittest.TestCase):
+class Fuzzed(WatchedTest):
     """A few of the cases of tests/fuzz_settings.py."""
 
     CASES = 150
@@ -280,9 +282,9 @@ class BadDescriptor(EndToEnd):
         self.assertIn("crashfd=@nosuchname: ", self.check_off("crashfd=@nosuchname"))
 
     def test_identity_of_no_file_is_silent(self) -> None:
-        self.check_silent("1/0", pydebug="crashfd={fd}:0:0")
-        self.check_silent("1/0", pydebug="crashfd=3:0:0")
-        self.check_silent("1/0", pydebug="crashfd={fd}:99999999999999999999:1")
+        self.check_silent("1/0", pydebug="crashfd={fd}:0:0", is_on=False)
+        self.check_silent("1/0", pydebug="crashfd=3:0:0", is_on=False)
+        self.check_silent("1/0", pydebug="crashfd={fd}:99999999999999999999:1", is_on=False)
 
 
 class BadFile(EndToEnd):
@@ -376,7 +378,7 @@ class BadValue(EndToEnd):
 
     def test_keys_of_others(self) -> None:
         for pydebug in ("1", "x=1", "gctrace=1,crAshfd=3", "x=crashfd=3", ",", ""):
-            self.check_silent("1/0", pydebug=pydebug)
+            self.check_silent("1/0", pydebug=pydebug, is_on=False)
 
     def test_longest_that_a_process_can_be_given(self) -> None:
         for text in ("crashfd=" + "9" * LONGEST, "crash" * LONGEST, "crashfile=/" + "x/" * LONGEST):
@@ -490,6 +492,48 @@ class Rewritten(EndToEnd):
     def test_threads_are_ignored_beside_a_bad_limit(self) -> None:
         result = self.run_with(THREAD, "crashlimit=0,crashthreads=ignore")
         self.assertEqual(result.crash, b"", str(result))
+
+
+class SecondName(EndToEnd):
+    """CRASHENV, for where other programs read PYDEBUG as a number."""
+
+    PROGRAM = "import os; print(os.environ.get('PYDEBUG')); 1/0"
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.log = self.folder / "crash.log"
+        self.crashenv = {"CRASHENV": "crashfile=%s" % self.log}
+
+    def test_alone(self) -> None:
+        for pydebug in ("", "1"):
+            result = self.run_with(self.PROGRAM, pydebug=pydebug, env=self.crashenv)
+            self.assertEqual(result.stdout.decode(), pydebug + "\n")
+            self.assertEqual([r.kind for r in split(self.log.read_bytes())[0]], ["exception"])
+            self.log.unlink()
+
+    def test_wins_where_both_are_set(self) -> None:
+        result = self.run_with(self.PROGRAM, env=self.crashenv)
+        self.assertEqual(result.crash, b"", str(result))
+        self.assertRegex(result.stdout, rb"\Acrashfd=\d+\n\Z")  # which is not touched
+        self.assertEqual([r.kind for r in split(self.log.read_bytes())[0]], ["exception"])
+
+    def test_wins_with_no_output_too(self) -> None:
+        for text in ("", "1", "crashlimit=1M"):
+            result = self.run_with(self.PROGRAM, env={"CRASHENV": text})
+            self.assertEqual(result.crash, b"", str(result))
+        self.assertNotEqual(self.run_with(self.PROGRAM).crash, b"")
+
+    def test_warning_names_it(self) -> None:
+        result = self.run_with("print('out')", pydebug="1", env={"CRASHENV": "crashfd=99"})
+        self.assertIn(b"crashenv: CRASHENV: crashfd=99: ", result.stderr)
+
+    def test_child_gets_it_rewritten(self) -> None:
+        program = "import os; print(os.environ['CRASHENV'].count(':'), os.environ['PYDEBUG'])"
+        crash_output = CrashOutput("pipe")
+        env = environment(CRASHENV="crashfd=%d" % crash_output.passed, PYDEBUG="1")
+        result = run(program, env=env, pass_fds=[crash_output.passed])
+        self.assertEqual(result.stdout, b"2 1\n", str(result))
+        self.assertEqual(crash_output.finish(), b"")
 
 
 class NotHonoured(EndToEnd):

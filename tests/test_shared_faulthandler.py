@@ -9,7 +9,7 @@ import unittest
 from pathlib import Path
 from typing import Any
 
-from tests.driver import ProgramTest, Result
+from tests.driver import Result, WatchedTest
 
 KILL = "\nimport os\ndef culprit(): os.kill(os.getpid(), %d)\nculprit()\n"
 SEGV = KILL % signal.SIGSEGV
@@ -27,7 +27,7 @@ print(faulthandler.is_enabled(), faulthandler.disable())
 """
 
 
-class Shared(ProgramTest):
+class Shared(WatchedTest):
     """What the program asked for is as without us; the crash output gets the rest."""
 
     def check_program(self, program: list[str], **options: Any) -> Result:
@@ -123,7 +123,7 @@ class Shared(ProgramTest):
 
 
 @unittest.skipUnless(hasattr(os, "posix_spawn"), "needs os.posix_spawn")
-class Relay(ProgramTest):
+class Relay(WatchedTest):
     """The process that writes dumps to what may block, such as a socket."""
 
     def test_not_seen_by_wait_and_gone_with_the_program(self) -> None:

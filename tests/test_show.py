@@ -84,8 +84,8 @@ class Store(ShowTest):
         self.assertIn("\\x1b[2Jdouble free\n", output)
 
     def test_nothing_there(self) -> None:
-        told = self.check_complaint("show", status=1)
-        self.assertIn("crashenv show: no crashes in %s: there is no such" % self.store, told)
+        text = self.check_complaint("show", status=1)
+        self.assertIn("crashenv show: no crashes in %s: there is no such" % self.store, text)
 
 
 class Files(ShowTest):
@@ -121,10 +121,10 @@ class Files(ShowTest):
         for wanted in ids[:3]:
             output = self.check_output("show", wanted, path)
             self.assertIn("          ID: %s\n" % wanted, output)
-        told = self.check_complaint("show", ids[0][:1], path, status=1)
-        self.assertRegex(told, "show: %s is the beginning of %s" % (ids[0][0], ids[0][0]))
-        told = self.check_complaint("show", "0123456789abcdef", path, status=1)
-        self.assertEqual(told, "crashenv show: there is no crash 0123456789abcdef")
+        text = self.check_complaint("show", ids[0][:1], path, status=1)
+        self.assertRegex(text, "show: %s is the beginning of %s" % (ids[0][0], ids[0][0]))
+        text = self.check_complaint("show", "0123456789abcdef", path, status=1)
+        self.assertEqual(text, "crashenv show: there is no crash 0123456789abcdef")
 
     def test_file_with_the_name_of_an_id(self) -> None:
         (self.folder / "abc").write_bytes(self.full())

@@ -163,8 +163,8 @@ class Parts(unittest.TestCase):
 
     def test_previous_line_repeated(self) -> None:
         line = '  File "a.py", line 1, in f\n    f()\n'
-        for number, told in ((1, "time"), (995, "times")):
-            text = line * 3 + "  [Previous line repeated %d more %s]\nE: x\n" % (number, told)
+        for number, message in ((1, "time"), (995, "times")):
+            text = line * 3 + "  [Previous line repeated %d more %s]\nE: x\n" % (number, message)
             frames = parse("Traceback (most recent call last):\n" + text)["frames"]
             self.assertEqual([frame["repeated"] for frame in frames], [0, 0, number])
 

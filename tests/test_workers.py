@@ -6,7 +6,7 @@ import multiprocessing
 import unittest
 from typing import Any
 
-from tests.driver import OUTPUTS, PYPY, ProgramTest, Report, Result, wait_until
+from tests.driver import OUTPUTS, PYPY, Report, Result, WatchedTest, wait_until
 
 METHODS = multiprocessing.get_all_start_methods()
 PROGRAM = """
@@ -41,7 +41,7 @@ if __name__ == '__main__':
 """
 
 
-class Workers(ProgramTest):
+class Workers(WatchedTest):
     def run_main(self, main: str, method: str, **options: Any) -> Result:
         script = self.write("app.py", PROGRAM.format(method=method, main=main))
         return self.run_both([script], **options)

@@ -114,7 +114,10 @@ def _start(is_implicit: bool = True) -> None:
             simple = os.fstat(fd)[1:3] == status[1:3]
         elif kind != 8 or status[2] < 256:  # a disk has a major number
             simple = False
-        # High up, where ordinary opens do not land even after a closerange().
+        # High up, where ordinary opens do not land even after a closerange(). Another
+        # thread could open a number between fstat() and dup2(): it is taken in one step there.
+        if sys.modules["_thread"]._count():
+            simple = False
         high = min(os.sysconf("SC_OPEN_MAX"), 4096)
         while simple:
             high -= 1

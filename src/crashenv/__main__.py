@@ -27,6 +27,7 @@ COMMANDS = {
     "show": ("crashenv._cli.show", "show a crash"),
     "html": ("crashenv._cli.page.command", "write a page to look at the crashes"),
     "parse": ("crashenv._cli.parse", "print the reports of a file as lines of JSON"),
+    "send": ("crashenv._cli.send", "send the crashes to where they are looked at"),
     "prune": ("crashenv._cli.prune", "remove old records from the store"),
     "doctor": ("crashenv._cli.doctor.command", "find out why crashes are not reported"),
     "path": ("crashenv._cli.path", "print the folder to put on PYTHONPATH"),

@@ -623,7 +623,7 @@ def lock_record(descriptor: int, deadline: float) -> bool:
 
 
 def make_room() -> int:
-    """Where the recursion limit is that small that we would notice, allow for our own frames.
+    """Where the recursion limit is so small that it would show, allow for our own frames.
 
     Returns for how many.
     """

@@ -25,6 +25,7 @@ _PATTERNS = tuple(
         r"(\bAuthorization[\"']?\s{0,4}[:=]\s{0,4}[\"']?(?:[A-Za-z]{2,20}\s{1,4})?)[^\s\"',]+",
         r"(\b(?:Bearer|Basic)\s{1,4})[\w+/=.~-]{8,}",
         r"(\b[a-z][a-z0-9+.-]{0,30}://[^\s/:@]{0,200}:)[^\s/@]+(?=@)",
+        r"(\b(?:[a-z][a-z0-9+.-]{0,30}\+)?https?://)[\w.~%-]{16,}(?=@)",
         r"(\b%s[\"']?\s{0,4}[:=]\s{0,4}b?)(?:\"(?:[^\"\\\n]|\\.)+\"|'(?:[^'\\\n]|\\.)+'"
         r"|[^\s\"',;&)}\]]+)" % _NAMES,
         r"(--%s\s{1,4})(?!-)[^\s\"',;]+" % _NAMES,
@@ -34,6 +35,7 @@ _PATTERNS = tuple(
     )
 )
 _PRIVATE_KEY = re.compile(_PATTERNS[0].pattern, re.IGNORECASE | re.DOTALL)
+_SECRET_OPTION = re.compile("--?" + _NAMES, re.IGNORECASE)
 
 
 def redact(text: str, extra: "Sequence[re.Pattern[str]]" = ()) -> "tuple[str, int]":
@@ -49,6 +51,22 @@ def redact(text: str, extra: "Sequence[re.Pattern[str]]" = ()) -> "tuple[str, in
         text, found = pattern.subn(lambda match: REDACTED if match.group() else "", text)
         count += found
     return text, count
+
+
+def redact_words(
+    words: "Sequence[str]", extra: "Sequence[re.Pattern[str]]" = ()
+) -> "tuple[list[str], int]":
+    """The same of a command's words, where an option's secret may be the next word."""
+    found, count, is_secret = [], 0, False
+    for word in words:
+        if is_secret and not word.startswith("-"):
+            text, replaced = REDACTED, 1
+        else:
+            text, replaced = redact(word, extra)
+        is_secret = _SECRET_OPTION.fullmatch(word) is not None
+        found.append(text)
+        count += replaced
+    return found, count
 
 
 def _replaced(match: "re.Match[str]") -> str:

@@ -6,6 +6,7 @@ import sys
 import crashenv
 
 PARENT = "CRASHENV_PARENT"  # process id, pidfd, command line
+_SINK = "CRASHENV_SINK"
 _LONGEST = 1 << 16  # bytes
 _NO_WINDOW, _NEW_PROCESS_GROUP = 0x08000000, 0x200
 
@@ -19,12 +20,14 @@ def start_monitor(
     *,
     store: "Union[str, os.PathLike[str], None]" = None,
     on_crash: "Union[str, Sequence[str], None]" = None,
+    sink: "Union[str, Sequence[str], None]" = None,
     options: "Sequence[str]" = (),
 ) -> "Optional[int]":
     """Start ``crashenv collect``, and write the crashes of this process to it.
 
     ``store`` is a folder, ``on_crash`` a command, as a string that is split as a shell
-    would or as its words, and ``options`` are more of ``crashenv collect``'s. The monitor
+    would or as its words, ``sink`` is one URL or several to send the crashes to, which no
+    list of processes shows, and ``options`` are more of ``crashenv collect``'s. The monitor
     has a session of its own and outlives this process, so it also reports that SIGKILL
     ended it. Returns its process id, None where there can be none (neither Linux nor
     Windows). Calling it again starts another, which replaces the first.
@@ -43,6 +46,10 @@ def start_monitor(
     if sys.platform not in ("linux", "win32"):
         return None
     variables = {k: v for k, v in os.environ.items() if k not in ("PYDEBUG", "CRASHENV")}
+    if sink is not None:
+        sinks = [sink] if isinstance(sink, str) else list(sink)
+        given = variables.get(_SINK, "")
+        variables[_SINK] = " ".join(filter(None, [*sinks, given]))
     package = os.path.dirname(os.path.dirname(os.path.abspath(crashenv.__file__)))
     paths = [package, variables.get("PYTHONPATH", "")]
     variables["PYTHONPATH"] = os.pathsep.join(filter(None, paths))

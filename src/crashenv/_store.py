@@ -12,13 +12,17 @@ from time import time, time_ns
 
 from crashenv._wire import timestamp
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 _MOST_RECORDS = 1000
 _MOST_BYTES = 64 << 20
 
 _SUFFIX = ".json"
-_TIME_SHAPE = "00000000T000000.000000Z"
-_DIGITS = frozenset("0123456789")
-_HEX_DIGITS = frozenset("0123456789abcdef")
+_TIME_SHAPE = "00000000T000000.000000Z-"
+_AS_ZERO = str.maketrans("123456789", "000000000")
+_HEX_DIGITS = "0123456789abcdef"
 _UNFINISHED = ".unfinished"
 _MOST_UNASKED = 50  # records of others, or of one's own, between two looks at all sizes
 _ABANDONED = 3600  # seconds, after which nobody finishes an unfinished file
@@ -76,8 +80,41 @@ def _is_full(folder: str) -> bool:
 
 def files(folder: str) -> "list[str]":
     """The paths of all records, the oldest first. Raises OSError."""
-    paths = [os.path.join(folder, name) for name in sorted(os.listdir(folder)) if is_record(name)]
-    return [path for path in paths if _status(path) is not None]
+    return [path for path in candidates(folder) if _status(path) is not None]
+
+
+def candidates(folder: str) -> "list[str]":
+    """As ``files``, but each may still be a link, no regular file, or another user's."""
+    folder = os.path.join(folder, "")
+    return [folder + name for name in sorted(os.listdir(folder)) if is_record(name)]
+
+
+_REGULAR = stat.S_IFREG >> 12
+_OPEN = os.O_RDONLY
+for _name in ("O_CLOEXEC", "O_NONBLOCK", "O_NOFOLLOW", "O_BINARY"):
+    _OPEN |= getattr(os, _name, 0)
+
+
+def beginnings(folder: str, size: int) -> "Iterator[tuple[str, bytes | OSError]]":
+    """The path and the first ``size`` bytes of each record, the oldest first. Raises OSError.
+
+    An error takes the place of what cannot be read. What was pruned meanwhile is left out, and what
+    is no record: somebody may have put a FIFO there, a link, or a file of another user.
+    """
+    opened, fstat, read, close = os.open, os.fstat, os.read, os.close
+    user = os.geteuid() if hasattr(os, "geteuid") else None
+    for path in candidates(folder):
+        try:
+            fd = opened(path, _OPEN)
+            try:
+                status = fstat(fd)
+                if status[0] >> 12 == _REGULAR and (user is None or status[4] == user):
+                    yield path, read(fd, size)
+            finally:
+                close(fd)
+        except OSError as error:
+            if _status(path) is not None:
+                yield path, error
 
 
 def identifier(path: str) -> str:
@@ -87,10 +124,11 @@ def identifier(path: str) -> str:
 
 def is_record(name: str) -> bool:
     """Whether it is a name that a store gives: ``20261122T101112.345678Z-`` and 16 hex digits."""
-    time, _, identifier = name[: -len(_SUFFIX)].partition("-")
-    shape = "".join("0" if c in _DIGITS else c for c in time)
-    is_identifier = len(identifier) == 16 and not set(identifier) - _HEX_DIGITS
-    return name.endswith(_SUFFIX) and shape == _TIME_SHAPE and is_identifier
+    return (
+        name[:24].translate(_AS_ZERO) == _TIME_SHAPE
+        and name[40:] == _SUFFIX
+        and not name[24:40].strip(_HEX_DIGITS)
+    )
 
 
 def _status(path: str) -> "os.stat_result | None":
@@ -99,8 +137,12 @@ def _status(path: str) -> "os.stat_result | None":
         status = os.stat(path, follow_symlinks=False)
     except OSError:  # pruned by another monitor
         return None
+    return status if _is_ours(status) else None
+
+
+def _is_ours(status: "os.stat_result") -> bool:
     is_ours = not hasattr(os, "geteuid") or status.st_uid == os.geteuid()
-    return status if stat.S_ISREG(status.st_mode) and is_ours else None
+    return is_ours and stat.S_ISREG(status.st_mode)
 
 
 class Store:

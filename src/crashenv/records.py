@@ -75,8 +75,10 @@ class Ending(TypedDict):
     """How the monitor's program ended. Times are in seconds, ``peak_memory`` in bytes.
 
     ``peak_memory`` is never below the monitor's own, from which the program was forked.
-    ``oom_kills`` are the processes of the cgroup that the OOM killer took meanwhile. Of a
-    descendant, times and memory are None, and so is the status where nobody can tell it.
+    ``oom_kills`` are the processes of the cgroup that the OOM killer took meanwhile, and that
+    no earlier record tells of. ``cgroup_peak`` and ``cgroup_limit`` are bytes of the cgroup's
+    memory, None where the kernel has no such number, or there is no limit. Of a descendant,
+    ``peak_memory`` is None, and so are times and status where nobody can tell them.
     """
 
     status: Optional[int]
@@ -87,6 +89,8 @@ class Ending(TypedDict):
     system_time: Optional[float]
     peak_memory: Optional[int]
     oom_kills: Optional[int]
+    cgroup_peak: Optional[int]
+    cgroup_limit: Optional[int]
 
 
 class Record(TypedDict, total=False):
@@ -94,7 +98,8 @@ class Record(TypedDict, total=False):
 
     ``kind`` is ``"exception"``, ``"thread"`` or ``"process"`` of a report, ``"death"`` of
     what a monitor saw, ``"dump"`` of faulthandler's text, ``"traceback"`` of one that
-    stood in a log without a header.
+    stood in a log without a header. ``resource`` is where it ran, by OpenTelemetry's names
+    for that, such as ``host.name``.
     """
 
     schema: int
@@ -125,3 +130,6 @@ class Record(TypedDict, total=False):
     lost: int
     parent: int
     last_words: str
+    release: str
+    environment: str
+    resource: dict[str, str]

@@ -57,6 +57,15 @@ class Environments:
         startup.write_text("#\n")
         return _python(place)
 
+    def copy_with_empty_package(self, python: str, name: str) -> str:
+        """A copy in which the package is found and is empty: what no start can be without."""
+        place = self._folder / name
+        shutil.copytree(Path(python).parent.parent, place, symlinks=True)
+        (package,) = place.glob("lib/python*/site-packages/crashenv/__init__.py")
+        package.write_text("_start = int\n")
+        compileall.compile_file(package, force=True, quiet=1)
+        return _python(place)
+
     def copy_of_sitecustomize(self) -> str:
         """The checkout's folder for PYTHONPATH; a copy, because .pyc files have to be there."""
         place = self._folder / "checkout"

@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.benchmarks.measure import Reading, Run, Stage, Variant, of_medians, printed
 from tests.benchmarks.table import Row, ratio_row
 
-_MOST_START = 2.0
+_MOST_START = 1.2
 _MOST_MEMORY = 16 << 10  # KiB
 _MOST_DELAY = 50  # ms
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tests.benchmarks import programs
 from tests.benchmarks.environments import Environments, NotInstalled
+from tests.benchmarks.instructions import InstructionBenchmarks
 from tests.benchmarks.measure import (
     CRASH_FD,
     Failed,
@@ -31,7 +32,8 @@ from tests.benchmarks.table import Row, Series, ratio_row
 
 ON = {"PYDEBUG": "crashfd=%d" % CRASH_FD}
 NOTHING = ("-c", "pass")
-_MOST_MODULES = 2
+PARTS = ("instruction", "start", "crash", "steady", "monitor", "reading")
+_MOST_MODULES = 1
 _MOST_MEMORY = 300  # KiB
 # From 3.13 on the interpreter itself imports traceback to print an exception.
 _TRACEBACK_IS_FREE = sys.version_info >= (3, 13)
@@ -46,9 +48,6 @@ class Benchmarks:
         self._stage = Stage(folder)
         self._environments = Environments(folder)
         self._installed = self._environments.create_with_crashenv("installed")
-        # A name of the same length: longer paths are longer to look up.
-        self._commented = self._environments.copy_with_comment(self._installed, "commented")
-        self._bare = self._environments.create("bare")
         # Nothing of the caller's: PYTHON* steers the interpreter, and DD_*, SENTRY_* the others.
         self._variables = {
             "HOME": str(folder),
@@ -56,15 +55,22 @@ class Benchmarks:
             "PATH": os.environ.get("PATH", os.defpath),
         }
 
-    def budgets(self) -> Iterator[Row]:
-        yield from self._start_rows()
-        yield self._module_row()
-        yield from self._crash_rows()
+    def budgets(self, parts: Sequence[str]) -> Iterator[Row]:
+        for part in parts:
+            yield from getattr(self, "_%s_rows" % part)()
+
+    def _steady_rows(self) -> Iterator[Row]:
         for name, source in programs.STEADY.items():
             yield self._steady_row(name, source)
-        yield self._memory_row()
-        yield from self._monitor().rows()
-        yield from self._reading().rows()
+
+    def _monitor_rows(self) -> Iterator[Row]:
+        return self._monitor().rows()
+
+    def _reading_rows(self) -> Iterator[Row]:
+        return self._reading().rows()
+
+    def _instruction_rows(self) -> Iterator[Row]:
+        return InstructionBenchmarks(self._folder, self._environments, self._installed).rows()
 
     def _reading(self) -> ReadingBenchmarks:
         return ReadingBenchmarks(
@@ -95,27 +101,15 @@ class Benchmarks:
     # --- starts
 
     def _start_rows(self) -> Iterator[Row]:
-        through_folder = {"PYTHONPATH": self._environments.copy_of_sitecustomize()}
-        starts = {
-            "commented": (self._commented, None),
-            "installed": (self._installed, None),
-            "on": (self._installed, ON),
-            "bare": (self._bare, None),
-            "folder": (self._bare, through_folder),
+        variants = {
+            name: Variant((self._installed, *NOTHING), self._environment(changes))
+            for name, changes in (("on", ON), ("off", None))
         }
-        readings = self._stage.interleave(
-            {
-                name: Variant((python, *NOTHING), self._environment(changes))
-                for name, (python, changes) in starts.items()
-            },
-            self._rounds,
-        )
-        what = "start, installed, PYDEBUG unset / an empty comment in the `.pth`"
-        yield ratio_row(what, 1.01, readings["installed"], readings["commented"])
-        what = "start, `PYDEBUG=crashfd=3` / without it"
-        yield ratio_row(what, 1.08, readings["on"], readings["installed"])
-        what = "start through `sitecustomize/`, PYDEBUG unset / bare start"
-        yield ratio_row(what, 1.01, readings["folder"], readings["bare"])
+        readings = self._stage.interleave(variants, self._rounds)
+        what = "start, `PYDEBUG=crashfd=3` / unset"
+        yield ratio_row(what, 1.05, readings["on"], readings["off"])
+        yield self._module_row()
+        yield self._memory_row()
 
     def _module_row(self) -> Row:
         on, off = (set(self._output(programs.MODULES, changes).split()) for changes in (ON, None))
@@ -152,10 +146,10 @@ class Benchmarks:
         )
         what = "unhandled exception to exit, on / off, "
         on, off = readings["loaded on"], readings["loaded off"]
-        yield ratio_row(what + "`traceback` loaded", 1.10, on, off)
+        yield ratio_row(what + "`traceback` loaded", None, on, off)
         on, off = readings["plain on"], readings["plain off"]
         if _TRACEBACK_IS_FREE:
-            yield ratio_row(what + "any program", 1.10, on, off)
+            yield ratio_row(what + "any program", None, on, off)
         else:
             yield ratio_row(what + "`traceback` not loaded", None, on, off)
             yield _cost_row(on, off, readings["cost"])

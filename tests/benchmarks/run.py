@@ -19,15 +19,16 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[0] = str(ROOT)  # as with "python -m tests.benchmarks.run" from there
 
-from tests.benchmarks.rows import Benchmarks  # noqa: E402
+from tests.benchmarks.rows import PARTS, Benchmarks  # noqa: E402
 from tests.benchmarks.table import Row  # noqa: E402
 
 RUNS = 300
 QUICK = 20
 _LEGEND = """
-Measured is the ratio of the medians of wall time. The control is the median of the
-rounds' ratios of processor time, which a busy machine disturbs less; for memory, it is
-the private pages alone. "noise": the two disagree, or neither is certain."""
+A ratio without a unit is one of instructions where it has no interval, and else of the
+medians of processor time; the control is the median of the rounds' ratios of wall time.
+For memory, the control is the private pages alone. "noise": the two disagree, or neither
+is certain."""
 _HEAD = ("what", "at most", "measured", "95 % interval", "control", "met?")
 
 
@@ -38,8 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="crashenv-benchmarks-") as folder:
         os.chdir(folder)  # "python -c" looks for modules in the current folder
         benchmarks = Benchmarks(Path(folder), runs)
-        tables["Budgets"] = _collect(benchmarks.budgets())
-        if not options.no_alternatives:
+        tables["Budgets"] = _collect(benchmarks.budgets(options.only or PARTS))
+        if not options.only and not options.no_alternatives:
             tables["Alternatives"] = _collect(benchmarks.alternatives())
         os.chdir(os.pardir)
     if options.json:
@@ -54,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--runs", type=int, metavar="N", help="of each start (default %d)" % RUNS)
     parser.add_argument("--quick", action="store_true", help="%d runs: a smoke test" % QUICK)
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    parser.add_argument("--only", action="append", choices=PARTS, help="measure only this part")
     parser.add_argument("--no-alternatives", action="store_true", help="measure only crashenv")
     return parser
 

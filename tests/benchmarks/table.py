@@ -14,8 +14,8 @@ from tests.benchmarks.measure import Figure, Reading, of_medians, of_rounds, quo
 class Row:
     """A line of the table. Without a figure, ``note`` says why there is none.
 
-    ``figure`` is what the budget is about: of the medians of wall time, or of resident
-    memory. ``control`` is of the readings' controls, by rounds.
+    ``figure`` is what the budget is about: instructions, the medians of processor time, or
+    resident memory. ``control`` is another measure of the same.
     """
 
     what: str
@@ -26,7 +26,7 @@ class Row:
     note: str = ""
 
     def met(self) -> str:
-        """ "noise" where wall time and its control disagree, or neither is certain.
+        """ "noise" where the figure and its control disagree, or neither is certain.
 
         With a unit there is no noise to speak of, and the control is another thing.
         """
@@ -52,8 +52,9 @@ class Series(NamedTuple):
 
 
 def ratio_row(what: str, limit: float | None, on: Sequence[Reading], off: Sequence[Reading]) -> Row:
+    """Of processor time, which a busy machine disturbs less than wall time."""
     a, b = Series.of(on), Series.of(off)
-    medians = [1000 * statistics.median(values) for values in (a.values, b.values)]
+    medians = [1000 * statistics.median(values) for values in (a.controls, b.controls)]
     note = "%.2f / %.2f ms" % tuple(medians)
-    figure = of_medians(quotient, a.values, b.values)
-    return Row(what, limit, figure, of_rounds(quotient, a.controls, b.controls), note=note)
+    figure = of_medians(quotient, a.controls, b.controls)
+    return Row(what, limit, figure, of_rounds(quotient, a.values, b.values), note=note)

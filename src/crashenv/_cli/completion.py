@@ -89,7 +89,7 @@ def _first_line(text: str) -> str:
 
 
 def _zsh(all_commands: "Sequence[tuple[Command, str]]") -> str:
-    told = " ".join(_quoted("%s:%s" % (command.name, about)) for command, about in all_commands)
+    text = " ".join(_quoted("%s:%s" % (command.name, about)) for command, about in all_commands)
     cases = []
     for command, _ in all_commands:
         rows = []
@@ -114,7 +114,7 @@ _crashenv() {
 %s  esac
 }
 compdef _crashenv crashenv
-""" % (told, "".join(cases))
+""" % (text, "".join(cases))
 
 
 def _fish(all_commands: "Sequence[tuple[Command, str]]") -> str:

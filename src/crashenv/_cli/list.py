@@ -100,7 +100,7 @@ def _list(values: "Values") -> int:
     own.prefer(values["own"] or ())
     is_with_tracebacks = bool(values["tracebacks"])
     progress = Progress("crashenv list", quiet=False)
-    progress.begin("reading", sizes(values.operands), "bytes")
+    progress.begin("reading", sizes(values.operands), "bytes" if values.operands else "records")
     rows = crashes.rows(
         values.operands, values["store"], problems, is_with_tracebacks, progress.add
     )
@@ -118,7 +118,8 @@ def _list(values: "Values") -> int:
         from crashenv._reading.encode import to_json
 
         keys = (*_IN_JSON, "seen", *(("first",) if values["group"] else ()))
-        write("".join([to_json({key: row[key] for key in keys}) + "\n" for row in rows]))
+        for row in rows:
+            write(to_json({key: row[key] for key in keys}) + "\n")
     elif rows:
         _print(rows, values["group"])
     problems.tell()
@@ -162,10 +163,11 @@ def add_seen(rows: "list[Row]") -> None:
 
 def is_meant(row: "Row", values: "Values") -> bool:
     since, program = values["since"], values["program"]
-    # What has no time is left out if it is certainly older.
-    when = times.seconds(row["time"] or row.get("until"))
-    if since is not None and when is not None and when < since:
-        return False
+    if since is not None:
+        # What has no time is left out if it is certainly older.
+        when = times.seconds(row["time"] or row.get("until"))
+        if when is not None and when < since:
+            return False
     return program is None or _matches(row["program"] or "", program)
 
 
@@ -190,78 +192,115 @@ def _groups(rows: "list[Row]") -> "list[Row]":
     return list(groups.values())
 
 
-_GAP = "  "
+_GAP = 2
 _LEAST_OF_WHAT = 30  # characters, where that many are needed
-_LEAST = {"PROGRAM": 8, "WHERE": 12}  # of columns that are cut, the last first
+_LEAST = {"WHERE": 12, "PROGRAM": 8}  # of columns that are cut, the first first
 _LEFT_OUT = ("PID", "PROGRAM", "SEEN")  # then the first of these, and the others at the end
+_TO_THE_RIGHT = ("PID", "SEEN")
+_TIMES = ("TIME", "FIRST", "LAST")
 _SHORT_TIME = slice(5, 16)  # in between, without year and seconds
+_AT_ONCE = 1000  # rows
 
 
 def _print(rows: "list[Row]", grouped: bool) -> None:
-    """A table whose last column, which is free text, takes what room is left."""
-    head = ("TIME", "PID", "ID", "SEEN", "PROGRAM", "WHERE", "WHAT")
+    """A table whose last column, which is free text, takes what room is left.
+
+    The cells are made twice, first for their sizes: those of 100,000 rows need 50 MB.
+    """
+    names = ("TIME", "PID", "ID", "SEEN", "PROGRAM", "WHERE", "WHAT")
     if grouped:
-        head = ("FIRST", "LAST", "ID", "SEEN", "PROGRAM", "WHERE", "WHAT")
-    columns = list(zip(head, *[_cells(row, grouped) for row in rows]))
+        names = ("FIRST", "LAST", "ID", "SEEN", "PROGRAM", "WHERE", "WHAT")
+    cells = _Cells(grouped)
+    sizes = list(map(len, names))
+    for row in rows:
+        sizes = list(map(max, sizes, map(len, cells.of(row))))
     most = width()
+    room = dict(zip(names, sizes))
     if most is not None:
-        columns = _narrowed(columns, most)
-    cells = [_aligned(column) for column in columns[:-1]] + [list(columns[-1])]
-    lines = [_GAP.join(row) for row in zip(*cells)]
-    if most is not None:
-        lines = [_cut(line, most) for line in lines]
-    lines[0] = Style(sys.stdout).strong(lines[0])
-    write("\n".join(lines) + "\n")
+        room = _narrowed(room, most)
+    line = _Line(names, room, most)
+    write(Style(sys.stdout).strong(line.of(names)) + "\n")
+    for start in range(0, len(rows), _AT_ONCE):
+        lines = [line.of(cells.of(row)) + "\n" for row in rows[start : start + _AT_ONCE]]
+        write("".join(lines))
 
 
-def _aligned(column: "Sequence[str]") -> "list[str]":
-    size = max(map(len, column))
-    if column[0] in ("PID", "SEEN"):
-        return [cell.rjust(size) for cell in column]
-    return [cell.ljust(size) for cell in column]
-
-
-def _narrowed(columns: "list[tuple[str, ...]]", most: int) -> "list[tuple[str, ...]]":
-    """Leave room for WHAT on a narrow terminal."""
-    wanted = min(_LEAST_OF_WHAT, max(map(len, columns[-1])))
+def _narrowed(room: "dict[str, int]", most: int) -> "dict[str, int]":
+    """The columns that are left, and their sizes, so that WHAT has some room too."""
+    wanted = min(_LEAST_OF_WHAT, room["WHAT"])
 
     def missing() -> int:
-        sizes = [max(map(len, column)) + len(_GAP) for column in columns[:-1]]
-        return sum(sizes) + wanted - most
+        return sum(room.values()) - room["WHAT"] + _GAP * (len(room) - 1) + wanted - most
 
-    for name in reversed(list(_LEAST)):
-        index = next(n for n, column in enumerate(columns) if column[0] == name)
-        size = max(map(len, columns[index]))
+    for name, least in _LEAST.items():
         if missing() > 0:
-            size = max(_LEAST[name], size - missing())
-            columns[index] = tuple([_cut(cell, size) for cell in columns[index]])
+            room[name] = max(least, room[name] - missing())
     if missing() > 0:
-        columns = [column for column in columns if column[0] != _LEFT_OUT[0]]
+        room.pop(_LEFT_OUT[0], None)
     if missing() > 0:
-        columns = [
-            (column[0], *[cell[_SHORT_TIME] or cell for cell in column[1:]])
-            if column[0] in ("TIME", "FIRST", "LAST")
-            else column
-            for column in columns
-        ]
+        for name in _TIMES:
+            if name in room:
+                room[name] = min(room[name], _SHORT_TIME.stop - _SHORT_TIME.start)
     for name in _LEFT_OUT[1:]:
         if missing() > 0:
-            columns = [column for column in columns if column[0] != name]
-    return columns
+            room.pop(name)
+    return room
+
+
+class _Line:
+    """A row of the table: which cells, and how wide."""
+
+    def __init__(self, names: "Sequence[str]", room: "dict[str, int]", most: "int | None") -> None:
+        shapes = [
+            "%%%s%ds" % ("" if name in _TO_THE_RIGHT else "-", size) for name, size in room.items()
+        ]
+        self._shape = (" " * _GAP).join([*shapes[:-1], "%s"])
+        self._chosen = [names.index(name) for name in room]
+        self._cut = [(names.index(name), size) for name, size in room.items()][:-1]
+        self._times = [
+            names.index(name)
+            for name in _TIMES
+            if room.get(name) == _SHORT_TIME.stop - _SHORT_TIME.start
+        ]
+        self._most = most
+
+    def of(self, cells: "Sequence[str]") -> str:
+        if self._most is None:
+            return self._shape % tuple(cells)
+        cut = list(cells)
+        for index in self._times:
+            cut[index] = cut[index][_SHORT_TIME] or cut[index]
+        for index, size in self._cut:
+            cut[index] = _cut(cut[index], size)
+        return _cut(self._shape % tuple([cut[index] for index in self._chosen]), self._most)
 
 
 def _cut(text: str, size: int) -> str:
     return text if len(text) <= size else text[: max(0, size - 1)] + "…"
 
 
-def _cells(row: "Row", grouped: bool) -> "tuple[str, ...]":
-    when = times.local(row["time"])
-    number = "-" if row["pid"] is None else str(row["pid"])
-    return (
-        *((times.local(row["first"]), when) if grouped else (when, number)),
-        printable(row["id"][:_SHOWN_OF_ID]),
-        str(row["seen"]),
-        printable((row["program"] or "-").replace("\\", "/").rpartition("/")[2] or "-"),
-        printable(row["where"] or "-"),
-        printable(row["summary"]),
-    )
+class _Cells:
+    """The texts of a row. Programs crash again and again, so that most are known."""
+
+    def __init__(self, grouped: bool) -> None:
+        self._grouped = grouped
+        self._shown: dict[str, str] = {}
+        self._names: dict[str, str] = {}
+
+    def of(self, row: "Row") -> "tuple[str, ...]":
+        program, where, summary = row["program"] or "-", row["where"] or "-", row["summary"]
+        if program not in self._names:
+            self._names[program] = printable(program.replace("\\", "/").rpartition("/")[2] or "-")
+        for text in (where, summary):
+            if text not in self._shown:
+                self._shown[text] = printable(text)
+        when = times.local(row["time"])
+        number = "-" if row["pid"] is None else str(row["pid"])
+        return (
+            *((times.local(row["first"]), when) if self._grouped else (when, number)),
+            printable(row["id"][:_SHOWN_OF_ID]),
+            str(row["seen"]),
+            self._names[program],
+            self._shown[where],
+            self._shown[summary],
+        )

@@ -73,6 +73,9 @@ def page() -> "Iterator[str]":
         yield ".fi"
     yield ".SH ENVIRONMENT"
     yield '.TP\n.BR PYDEBUG ", " CRASHENV\nwhat a program reports to, and how; the second wins.'
+    yield ".TP\n.B CRASHENV_SINK\nwhere crashes are sent, as by \\-\\-sink."
+    yield '.TP\n.BR CRASHENV_SINK_SECRET ", " CRASHENV_SINK_SECRET_FILE'
+    yield "what webhooks are signed with, or the file that has it."
     yield ".TP\n.B XDG_STATE_HOME\nwhere the store is, in its folder crashenv."
     yield '.TP\n.BR NO_COLOR ", " FORCE_COLOR ", " PAGER\nhow show and list look.'
 

@@ -71,8 +71,8 @@ def _parse(values: "Values") -> int:
         sys.stderr.write("crashenv parse: %s: %s\n" % (printable(path), error.strerror))
         return _UNREADABLE
     if log.skipped and not values["quiet"]:
-        told = "%d bytes that are no report" % log.skipped
-        sys.stderr.write("crashenv parse: %s: skipped %s\n" % (printable(path), told))
+        text = "%d bytes that are no report" % log.skipped
+        sys.stderr.write("crashenv parse: %s: skipped %s\n" % (printable(path), text))
     return 0
 
 

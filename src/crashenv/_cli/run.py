@@ -4,11 +4,13 @@ import os
 import sys
 
 import crashenv
+from crashenv import _store
+from crashenv._cli import sinks
 from crashenv._cli.options import Command, Option, UsageError, count, size
-from crashenv._seldom.settings import SECOND_NAME, VARIABLE, parse, variable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import re
     import signal as _signal
     from collections.abc import Callable, Sequence
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from crashenv._monitor.options import Options
     from crashenv._monitor.program import Dispositions
     from crashenv._monitor.receivers import Receiver
+    from crashenv._sinks.address import Address
 else:
     import _signal
 
@@ -62,40 +65,79 @@ def options(values: "Values") -> "Options":
     options.dump_on_term = values["dump_on_term"]
     if values["on_crash"]:
         options.receivers.append(_on_crash(values["on_crash"]))
-    for key in ("metrics", "junit", "summary"):
+    addresses = _addresses(values)
+    if addresses:
+        options.receivers.append(_sinks(addresses, values))
+    if values["metrics"]:
+        options.receivers.append(_metrics(values["metrics"], addresses, values["store"]))
+    for key, maker in (("junit", _junit), ("summary", _summary)):
         if values[key]:
-            options.receivers.append(_RECEIVERS[key](values[key]))
+            options.receivers.append(maker(values[key], values["redact"] or ()))
     return options
 
 
-def _metrics(path: str) -> "Callable[[Dispositions], Receiver]":
-    def make(dispositions: "Dispositions") -> "Receiver":
-        from crashenv._monitor.metrics import Metrics
+def _addresses(values: "Values") -> "list[Address]":
+    """The variable may be wrong, and meant for others: the program runs all the same."""
+    found = sinks.given(values)
+    try:
+        found += sinks.of_environment()
+    except UsageError as error:
+        from crashenv._monitor.say import printable, say
 
-        return Metrics(path)
+        say("nothing is sent there: %s" % printable(str(error)))
+    if not found:
+        return []
+    from crashenv._sinks.address import distinct
+
+    return distinct(found)
+
+
+def _sinks(addresses: "list[Address]", values: "Values") -> "Callable[[Dispositions], Receiver]":
+    arguments = ["--sink-limit", str(sinks.limit(values))]
+    for pattern in values["redact"] or ():
+        arguments.append("--redact=" + pattern.pattern)
+
+    def make(dispositions: "Dispositions") -> "Receiver":
+        from crashenv._monitor.sinks import Sinks
+
+        return Sinks(addresses, values["store"], arguments, dispositions)
 
     return make
 
 
-def _junit(path: str) -> "Callable[[Dispositions], Receiver]":
+def _metrics(
+    path: str, addresses: "list[Address]", store: "str | None"
+) -> "Callable[[Dispositions], Receiver]":
+    def make(dispositions: "Dispositions") -> "Receiver":
+        from crashenv._monitor.metrics import Metrics
+        from crashenv._sinks.marks import Marks
+
+        folder = store or _store.default_folder()
+        return Metrics(path, [(one.shown, Marks(folder, one)) for one in addresses])
+
+    return make
+
+
+def _junit(
+    path: str, redacted: "Sequence[re.Pattern[str]]"
+) -> "Callable[[Dispositions], Receiver]":
     def make(dispositions: "Dispositions") -> "Receiver":
         from crashenv._monitor.junit import JUnit
 
-        return JUnit(path)
+        return JUnit(path, redacted)
 
     return make
 
 
-def _summary(path: str) -> "Callable[[Dispositions], Receiver]":
+def _summary(
+    path: str, redacted: "Sequence[re.Pattern[str]]"
+) -> "Callable[[Dispositions], Receiver]":
     def make(dispositions: "Dispositions") -> "Receiver":
         from crashenv._monitor.summary import Summary
 
-        return Summary(path)
+        return Summary(path, redacted)
 
     return make
-
-
-_RECEIVERS = {"metrics": _metrics, "junit": _junit, "summary": _summary}
 
 
 def _on_crash(command: "list[str]") -> "Callable[[Dispositions], Receiver]":
@@ -127,6 +169,8 @@ def leave_to_the_program() -> "int | str | None":
     output = crashenv._state.output
     if output is None:
         return None
+    from crashenv._seldom.settings import parse, variable
+
     told, _ = parse(os.environ.get(variable(os.environ), ""))
     earlier: int | str | None = told.path
     if earlier is None and output.fd is not None and output.fd >= 0:
@@ -148,6 +192,8 @@ def _seconds(value: str) -> float:
 
 
 def _variable(value: str) -> str:
+    from crashenv._seldom.settings import SECOND_NAME, VARIABLE
+
     if value not in (VARIABLE, SECOND_NAME):
         raise UsageError("--variable is %s or %s" % (VARIABLE, SECOND_NAME))
     return value
@@ -196,6 +242,9 @@ KEEPING = (
         "split as a shell would, and no shell runs",
         _words,
     ),
+    sinks.SINK,
+    sinks.SINK_LIMIT,
+    sinks.REDACT,
     Option(
         "--metrics",
         "FILE",
@@ -257,6 +306,10 @@ exit status:
 PROGRAM of --on-crash finds the record on its standard input as one line of JSON, and
 CRASHENV_ID, CRASHENV_KIND, CRASHENV_SUMMARY, CRASHENV_PROGRAM and CRASHENV_FILE in
 its environment. It may take 30 seconds; what it prints goes to standard error.
+
+A sink is a URL, such as sentry+https://KEY@HOST/PROJECT; "crashenv send --help" has
+all of them. A process of its own sends; what cannot be sent within two seconds of
+COMMAND's end is sent by the next "crashenv run", or by "crashenv send".
 
 examples:
   crashenv run -- python app.py

@@ -208,6 +208,8 @@ def _facts(record: "Any", row: "Row", first_seen: "Optional[str]") -> "Iterator[
     yield "Worker", record.get("process") or ""
     yield "Thread", "" if record.get("process") else record["thread"] or ""
     yield "Tags", ", ".join("%s=%s" % item for item in (record.get("tags") or {}).items())
+    yield "Release", record.get("release") or ""
+    yield "Environment", record.get("environment") or ""
     yield "Python", record["python"] or ""
     if row["seen"] > 1:
         yield "Seen", "%d times, first %s" % (row["seen"], times.local(first_seen))

@@ -24,6 +24,7 @@ def seconds(stamp: "str | None") -> "int | None":
 
 _hours: "dict[str, str]" = {}  # UTC -> local; where clocks change, they do so at a full hour
 _midnights: "dict[str, int]" = {}
+_AS_ZERO = str.maketrans("123456789", "000000000")
 
 
 def _midnight(date: str) -> int:
@@ -41,11 +42,13 @@ def _midnight(date: str) -> int:
 
 def local(stamp: "str | None") -> str:
     """Year to second, in local time; ``-`` of no time."""
-    since = seconds(stamp)
-    known = _hours.get(stamp[:13]) if stamp else None
-    if known is not None and stamp is not None and since is not None:
+    if stamp is None:
+        return "-"
+    known = _hours.get(stamp[:13])
+    if known is not None and stamp[13:].translate(_AS_ZERO) == ":00:00.000000Z":
         return known + stamp[13:19]
-    if since is None or stamp is None:
+    since = seconds(stamp)
+    if since is None:
         return "-"
     try:
         shown = time.localtime(since)

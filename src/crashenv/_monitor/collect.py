@@ -120,9 +120,9 @@ def run(options: "Options") -> None:
 
 def _parent_of() -> "tuple[int, int, list[str]]":
     """Process id, pidfd (-1 if there is none) and command line of who has started this."""
-    told = os.environ.pop(PARENT, "").split("\x1f")
-    if len(told) > 2:
-        return int(told[0]), int(told[1]), told[2:]
+    parts = os.environ.pop(PARENT, "").split("\x1f")
+    if len(parts) > 2:
+        return int(parts[0]), int(parts[1]), parts[2:]
     pid = os.getppid()
     try:
         pidfd = os.pidfd_open(pid)

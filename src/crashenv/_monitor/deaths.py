@@ -2,7 +2,7 @@
 
 import os
 
-from crashenv._monitor import ntstatus
+from crashenv._monitor import ntstatus, oom
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def ending(
     ``oom_kills`` is how many processes of the cgroup the OOM killer took meanwhile.
     """
     is_signal = os.WIFSIGNALED(status)
+    peak, limit = oom.memory()
     return {
         "status": None if is_signal else os.WEXITSTATUS(status),
         "signal": signal_name(os.WTERMSIG(status)) if is_signal else None,
@@ -47,6 +48,8 @@ def ending(
         "system_time": round(usage.ru_stime, 6),
         "peak_memory": usage.ru_maxrss << 10,  # in KiB (getrusage(2))
         "oom_kills": oom_kills,
+        "cgroup_peak": peak,
+        "cgroup_limit": limit,
     }
 
 
@@ -80,29 +83,41 @@ def fatal_error(stderr: "bytes | None") -> "tuple[bytes, str]":
     return text[start:], line.decode("utf-8", "backslashreplace")
 
 
-def ending_of_member(status: "int | None", run_time: float, oom_kills: "int | None") -> "Ending":
+def ending_of_member(
+    status: "int | None",
+    run_time: float,
+    oom_kills: "int | None",
+    times: "tuple[float, float] | None" = None,
+) -> "Ending":
     """Of a descendant, of which only its parent gets to know more."""
+    user, system = times or (None, None)
     is_signal = status is not None and os.WIFSIGNALED(status)
+    peak, limit = oom.memory()
     return {
         "status": None if status is None or is_signal else os.WEXITSTATUS(status),
         "signal": signal_name(os.WTERMSIG(status or 0)) if is_signal else None,
         "core": status is not None and os.WCOREDUMP(status),
         "run_time": round(run_time, 6),
-        "user_time": None,
-        "system_time": None,
+        "user_time": user,
+        "system_time": system,
         "peak_memory": None,
         "oom_kills": oom_kills,
+        "cgroup_peak": peak,
+        "cgroup_limit": limit,
     }
 
 
 def text_of_member(ending: "Ending", pid: int, parent: int, dump: bytes) -> str:
     """What the record of a descendant's death says."""
-    told = "%s\nProcess %d, child of %d, run time %.3f s\n" % (
+    told = "%s\nProcess %d, child of %d, run time %.3f s" % (
         cause(ending),
         pid,
         parent,
         ending["run_time"],
     )
+    if ending["user_time"] is not None and ending["system_time"] is not None:
+        told += ", user %.2f s, system %.2f s" % (ending["user_time"], ending["system_time"])
+    told += _cgroup(ending) + "\n"
     return told + dump.decode("utf-8", "backslashreplace")
 
 
@@ -121,15 +136,24 @@ def cause(ending: "Ending") -> str:
 
 def text(ending: "Ending", reason: str, dump: bytes) -> str:
     """What a death's record says: what happened, what it took, and the native dump."""
-    told = "%s\nRun time %.3f s, user %.3f s, system %.3f s, peak memory %.1f MiB\n%s" % (
+    told = "%s\nRun time %.3f s, user %.3f s, system %.3f s, peak memory %.1f MiB%s\n%s" % (
         "%s: %s" % (cause(ending), reason) if reason else cause(ending),
         ending["run_time"],
         ending["user_time"] or 0,
         ending["system_time"] or 0,
         (ending["peak_memory"] or 0) / (1 << 20),
+        _cgroup(ending),
         dump.decode("utf-8", "backslashreplace"),
     )
     return told if told.endswith("\n") else told + "\n"
+
+
+def _cgroup(ending: "Ending") -> str:
+    """What tells, together with SIGKILL, of a lack of memory."""
+    peak, limit = ending.get("cgroup_peak"), ending.get("cgroup_limit")
+    if peak is None or limit is None:
+        return ""
+    return "; the cgroup's peak %.1f MiB of %.1f MiB" % (peak / (1 << 20), limit / (1 << 20))
 
 
 def program(command: "Sequence[str]") -> str:

@@ -27,7 +27,14 @@ _PIDFD_GET_INFO = 0xC040FF0B
 _PIDFD_INFO_EXIT = 1 << 3
 _INFO_SIZE = 64
 _EXIT_CODE = slice(60, 64)
-_STATUS_FIELD = 52  # of /proc/PID/stat (proc(5)), which a zombie still has
+_STATUS_FIELD, _TIME_FIELD = 52, 14  # of /proc/PID/stat (proc(5)), which a zombie still has
+_OF_WORKERS = (
+    "from multiprocessing.spawn import",
+    "from multiprocessing.forkserver import",
+    "from billiard.",
+    "from multiprocess.",
+)
+_OF_LOKY = "loky.backend.popen_loky_posix"
 _MOST_MEMBERS = 10_000
 _CHUNK = 1 << 16
 
@@ -40,10 +47,13 @@ class Member:
         self.parent = parent
         self.thread = thread
         self.command = command
+        self.origin = command  # what the program is named by; of a worker, its parent's
         self.began = monotonic()
         self.is_fork = False
+        self.name = ""  # of a worker of multiprocessing
         self.status: int | None = None  # a wait status; None if nobody can tell
         self.is_gone = False  # it was reaped before we had a pidfd of it
+        self.times: tuple[float, float] | None = None  # user and system
         self.oom_kills: int | None = None
         self.words = ""
 
@@ -71,6 +81,7 @@ class Family:
 
     def __init__(self, source: int, board: int, program: int) -> None:
         self._program = program
+        self._origin: list[str] = []  # what the program says that it runs
         self._source = source
         self._board = board
         self._rest = b""
@@ -78,8 +89,9 @@ class Family:
         self._ends: dict[int, int] = {}  # pidfd: process id
         self._reaped: dict[int, int] = {}
         self._gone: list[Member] = []
+        self._joined: list[int] = []
         self._epoll: select.epoll | None = None
-        self._oom_kills = oom.kills() or 0
+        self.oom_kills = oom.kills() or 0  # that some member's record tells of
 
     # --- arrivals
 
@@ -104,6 +116,11 @@ class Family:
         what, _, rest = line.partition(b" ")
         if what == b"left":
             self._forget(int(rest))
+        elif what == b"name":
+            worker, _, name = rest.partition(b" ")
+            named = self._members.get(int(worker))
+            if named is not None:
+                named.name = name.decode("utf-8", "replace")
         elif what in (b"join", b"fork"):
             pid, parent, thread, *arguments = rest.split(b" ", 3)
             words = arguments[0].split(b"\0") if arguments else []
@@ -113,12 +130,19 @@ class Family:
             before = self._members.get(member.parent)
             if member.is_fork and before is not None:
                 member.command = before.command
+            if member.is_fork or _is_worker(command):
+                member.origin = self._origin if before is None else before.origin
+            if member.pid == self._program:
+                self._origin = command
+            if not member.is_fork:
+                self._joined.append(member.pid)
             self._add(member)
 
     def _add(self, member: Member) -> None:
         known = self._members.get(member.pid)
         if known is not None:  # it executed another program
             known.command = member.command or known.command
+            known.origin = member.origin
             known.thread, known.is_fork = member.thread, member.is_fork
             return
         if len(self._members) >= _MOST_MEMBERS or member.pid == self._program:
@@ -169,6 +193,7 @@ class Family:
         for pidfd, _ in poll.poll(0):
             pid = self._ends.pop(pidfd)
             member = self._members.pop(pid)
+            member.times = _times_of_zombie(pid)
             status = self._reaped.pop(pid, None)
             if status is None:
                 status = status_of(pid, pidfd)
@@ -176,8 +201,13 @@ class Family:
             os.close(pidfd)
             self._take_words(member)
             kills = oom.kills() or 0
-            member.oom_kills, self._oom_kills = kills - self._oom_kills, kills
+            member.oom_kills, self.oom_kills = kills - self.oom_kills, kills
             yield member
+
+    def take_joined(self) -> "list[int]":
+        """The process ids of the interpreters that have started since the last call."""
+        joined, self._joined = self._joined, []
+        return joined
 
     def pids(self) -> "list[int]":
         """The process ids of those that are there."""
@@ -202,6 +232,11 @@ class Family:
                 page.madvise(MADV_REMOVE)
         except (ImportError, OSError, ValueError):
             pass
+
+
+def _is_worker(command: "list[str]") -> bool:
+    """Whether multiprocessing, or loky, has written this command."""
+    return any(word.startswith(_OF_WORKERS) or word.endswith(_OF_LOKY) for word in command)
 
 
 def _command(pid: int) -> "list[str]":
@@ -229,17 +264,29 @@ def status_of(pid: int, pidfd: int) -> "int | None":
     return _status_by_pidfd(pidfd) if status is None else status
 
 
-def _status_of_zombie(pid: int) -> "int | None":
-    """Of one that its parent has not reaped yet; 0 there may also mean "not allowed"."""
+def _fields_of_zombie(pid: int) -> "list[bytes]":
+    """/proc/PID/stat of one that its parent has not reaped yet, from the third field on."""
     try:
         with open("/proc/%d/stat" % pid, "rb") as file:
             fields = file.read().rpartition(b")")[2].split()
     except OSError:
+        return []
+    is_zombie = len(fields) > _STATUS_FIELD - 3 and fields[0] in (b"Z", b"X")
+    return fields if is_zombie else []
+
+
+def _status_of_zombie(pid: int) -> "int | None":
+    """0 may also mean "not allowed"."""
+    fields = _fields_of_zombie(pid)
+    return int(fields[_STATUS_FIELD - 3]) if fields else None
+
+
+def _times_of_zombie(pid: int) -> "tuple[float, float] | None":
+    fields = _fields_of_zombie(pid)
+    if not fields:
         return None
-    # The third field is the first one here.
-    if not fields or fields[0] not in (b"Z", b"X") or len(fields) < _STATUS_FIELD - 2:
-        return None
-    return int(fields[_STATUS_FIELD - 3])
+    ticks = os.sysconf("SC_CLK_TCK")
+    return int(fields[_TIME_FIELD - 3]) / ticks, int(fields[_TIME_FIELD - 2]) / ticks
 
 
 def _status_by_pidfd(pidfd: int) -> "int | None":

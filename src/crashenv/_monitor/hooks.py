@@ -3,7 +3,7 @@
 import os
 from time import monotonic
 
-from crashenv._monitor import program
+from crashenv._monitor import files, program
 from crashenv._monitor.say import printable, say
 
 TYPE_CHECKING = False
@@ -42,7 +42,7 @@ class Hook:
             self._lost += 1
             return
         try:
-            self._waiting.append((_file(content), len(content), variables))
+            self._waiting.append((files.in_memory(content), len(content), variables))
         except OSError as error:
             self._fail(str(error))
         self._start_next()
@@ -126,13 +126,3 @@ def variables_of(record: "Record", path: str) -> "dict[str, str]":
         "CRASHENV_PROGRAM": printable(record["program"] or ""),
         "CRASHENV_FILE": path,
     }
-
-
-def _file(content: bytes) -> int:
-    """A file in memory, from which the program reads as slowly as it likes. Raises OSError."""
-    fd = os.memfd_create("crash.json")
-    view = memoryview(content)
-    while view:
-        view = view[os.write(fd, view) :]
-    os.lseek(fd, 0, os.SEEK_SET)
-    return fd

@@ -46,7 +46,8 @@ class Ended:
         self.pid = pid
         self.handle = handle
         self.parent = parent_id(handle)
-        self.command = command_of(handle)
+        self.command = self.origin = command_of(handle)
+        self.name = self.words = ""
         self.status = 0
         self.run_time = 0.0
         self._began = monotonic()

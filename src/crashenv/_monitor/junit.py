@@ -11,6 +11,9 @@ from crashenv._seldom.crashfile import host_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import re
+    from collections.abc import Sequence
+
     from crashenv._monitor.receivers import WaitUntil
     from crashenv.records import Record
 
@@ -36,10 +39,14 @@ _CASE = """\
 
 
 class JUnit:
-    """Writes ``path`` when the program has ended, also without a crash."""
+    """Writes ``path`` when the program has ended, also without a crash.
 
-    def __init__(self, path: str) -> None:
+    What matches one of ``redacted`` is taken out, as secrets are.
+    """
+
+    def __init__(self, path: str, redacted: "Sequence[re.Pattern[str]]" = ()) -> None:
         self._path = path
+        self._redacted = redacted
         self._began = monotonic()
         self._started = time()
         self._cases: list[tuple[Record, str]] = []
@@ -68,7 +75,7 @@ class JUnit:
         from crashenv._redact import redact
 
         def told(text: str) -> str:
-            return _escaped(redact(text)[0])
+            return _escaped(redact(text, self._redacted)[0])
 
         count = len(self._cases)
         seconds = monotonic() - self._began

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from crashenv._monitor.options import Options
     from crashenv._monitor.reports import Reports
     from crashenv._monitor.stderr import Tee
+    from crashenv._monitor.unwatched import Unwatched
 else:
     import _signal
 
@@ -38,6 +39,7 @@ _ANY = _signal.valid_signals()
 _TIMERS = {_signal.SIGALRM, _signal.SIGVTALRM, _signal.SIGPROF}
 # What nobody wants to wait for after the program's end.
 _ENDING = {_signal.SIGTERM, _signal.SIGINT, _signal.SIGHUP, _signal.SIGQUIT}
+_FIRST_LOOK = 0.03  # seconds until it is asked whether another launcher hides us
 _STOPS = os.WUNTRACED | os.WCONTINUED
 
 _CHUNK = 1 << 16
@@ -73,6 +75,7 @@ class Monitor:
         self._tee: Tee | None = None
         self._reports: Reports | None = None
         self._family: Family | None = None
+        self._unwatched: Unwatched | None = None
         self._status: int | None = None
         self._program_stopped = self._slept = self._more = self._is_urgent = False
         self._oom_kills = oom.kills()
@@ -101,7 +104,8 @@ class Monitor:
         environment = _parent.environment(
             passed, path=path, name=self._options.variable, family=self._family_files
         )
-        self._began = monotonic()
+        self._passed, self._began = passed, monotonic()
+        self._look_at: float | None = self._began + _FIRST_LOOK
         self._program = program.start(
             self._options.command, environment, self._dispositions, stderr=stderr
         )
@@ -163,11 +167,12 @@ class Monitor:
         info = self._wait(longest)
         if info is not None:
             self._handle(info)
+        self._meet_family()  # first: who is reaped before it is met is not seen
         self._read()
-        self._meet_family()
         if self._dump_at is not None and self._dump_at <= monotonic():
             self._dump_at = None
             self._ask_for_stacks()
+        self._look_for_unwatched()
         self._receivers.work()
         if self._reports is not None:
             self._reports.work()
@@ -184,6 +189,10 @@ class Monitor:
             timeouts.append(0)
         if self._dump_at is not None:
             timeouts.append(self._dump_at - now)
+        if self._unwatched is not None:
+            timeouts += self._unwatched.timeouts()
+        elif self._look_at is not None:
+            timeouts.append(self._look_at - now)
         if self._reports is not None:
             timeouts += self._reports.timeouts()
         if timeouts:
@@ -303,9 +312,24 @@ class Monitor:
             self._family = Family(*self._family_files, self._program)
         self._family.read()
         for member in self._family.ended():
+            if self._unwatched is not None and member.status != 0:
+                self._unwatched.ended(member.pid)
             if member.is_crash():
                 self._read()
                 self._receive().member_ended(member)
+
+    def _look_for_unwatched(self) -> None:
+        if self._unwatched is None:
+            if self._look_at is None or monotonic() < self._look_at or self._pipe < 0:
+                return
+            from crashenv._monitor.unwatched import Unwatched
+
+            self._look_at = None
+            self._unwatched = Unwatched(self._pipe, self._passed)
+            self._unwatched.add(self._program)
+        for pid in self._family.take_joined() if self._family is not None else ():
+            self._unwatched.add(pid)
+        self._unwatched.look()
 
     def _stop_reading(self) -> None:
         if self._pipe >= 0:
@@ -325,6 +349,8 @@ class Monitor:
         self._read()
         self._meet_family()
         self._report_death(ended)
+        if self._unwatched is not None and self._status != 0:
+            self._unwatched.ended(self._program)
         self._wait_for_stragglers(ended)
         if self._reports is not None:
             self._reports.finish()
@@ -340,7 +366,8 @@ class Monitor:
 
         oom_kills = None
         if self._oom_kills is not None:
-            oom_kills = (oom.kills() or 0) - self._oom_kills
+            told = self._oom_kills if self._family is None else self._family.oom_kills
+            oom_kills = (oom.kills() or 0) - told
         ending = deaths.ending(self._status, self._usage, ended - self._began, oom_kills)
         if self._reports is not None or deaths.is_crash(ending, stderr):
             words = self._family.words_of_program() if self._family is not None else ""

@@ -13,9 +13,10 @@ from crashenv._monitor.say import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from crashenv._monitor.receivers import WaitUntil
+    from crashenv._sinks.marks import Marks
     from crashenv.records import Record
 
 _LEAST_PAUSE = 1.0  # seconds between two writings
@@ -26,6 +27,8 @@ _CRASHES = "crashenv_crashes_total"
 _CUT = "crashenv_reports_cut_total"
 _LOST = "crashenv_reports_lost_total"
 _UNKEPT = "crashenv_reports_unkept_total"
+_SENT = "crashenv_sink_crashes_total"
+_WAITING = "crashenv_sink_waiting"
 _LAST = "crashenv_last_crash_timestamp_seconds"
 # name: (type, help)
 _METRICS = {
@@ -33,15 +36,18 @@ _METRICS = {
     _CUT: ("counter", "Reports of which a part is missing."),
     _LOST: ("counter", "Reports that came too fast and were left out."),
     _UNKEPT: ("counter", "Reports that the store could not keep."),
+    _SENT: ("counter", "What became of crashes that were to be sent, by sink."),
+    _WAITING: ("gauge", "Crashes that wait to be sent, by sink."),
     _LAST: ("gauge", "When the newest crash was reported, in seconds since 1970."),
 }
 
 
 class Metrics:
-    """Keeps ``path``."""
+    """Keeps ``path``; what was sent is what the store's marks of the ``sinks`` say."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, sinks: "Sequence[tuple[str, Marks]]" = ()) -> None:
         self._path = path
+        self._sinks = sinks
         self._values: dict[str, dict[str, float]] = {name: {} for name in _METRICS}
         for name, labels, value in _read(path):
             if name in _METRICS and len(self._values[name]) < _MOST_SERIES:
@@ -49,8 +55,7 @@ class Metrics:
         for name in (_CUT, _LOST, _UNKEPT):
             self._values[name].setdefault("", 0)
         self.deadline: float | None = None
-        self._written = monotonic()
-        files.replace(path, self._text())
+        self.work()
 
     def take(self, record: "Record", content: bytes, path: str) -> None:
         dump = record.get("dump")
@@ -67,6 +72,9 @@ class Metrics:
         self._add(_LOST, "", record.get("lost", 0))
         self._add(_UNKEPT, "", 0 if path else 1)
         self._values[_LAST][_labels(program=program)] = round(time(), 3)
+        self._write_soon()
+
+    def _write_soon(self) -> None:
         if self.deadline is None:
             self.deadline = max(monotonic(), self._written + _LEAST_PAUSE)
 
@@ -77,10 +85,25 @@ class Metrics:
     def work(self) -> None:
         self.deadline = None
         self._written = monotonic()
+        self._look_at_sinks()
         files.replace(self._path, self._text())
 
+    def _look_at_sinks(self) -> None:
+        for name in (_SENT, _WAITING):
+            self._values[name] = {}
+        for sink, marks in self._sinks:
+            marks.load()
+            for mark, count in marks.counts.items():
+                self._values[_SENT][_labels(sink=sink, result=mark)] = count
+            try:
+                waiting = 0 if marks.is_new else len(marks.waiting())
+            except OSError:  # no store yet
+                waiting = 0
+            self._values[_WAITING][_labels(sink=sink)] = waiting
+
     def child_ended(self, pid: int, status: int) -> None:
-        pass
+        if self._sinks:  # it may be what sends
+            self._write_soon()
 
     def finish(self, wait_until: "WaitUntil") -> None:
         self.work()

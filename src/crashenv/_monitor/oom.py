@@ -1,6 +1,10 @@
 """How many processes the OOM killer took from this process's cgroup."""
 
 _MOUNT = "/sys/fs/cgroup"
+# The peak is there from Linux 5.19 on.
+_V2 = "memory.peak", "memory.max"
+_V1 = "memory.max_usage_in_bytes", "memory.limit_in_bytes"
+_NO_LIMIT = 1 << 62  # in v1 a number of pages that no machine has
 
 
 def kills() -> "int | None":
@@ -21,6 +25,26 @@ def kills() -> "int | None":
             if line.startswith(b"oom_kill "):
                 return int(line.split()[1])
     return None
+
+
+def memory() -> "tuple[int | None, int | None]":
+    """Peak and limit of this process's cgroup in bytes; None where there is none."""
+    for path in _files():
+        folder, name = path.rsplit("/", 1)
+        names = _V2 if name == "memory.events" else _V1
+        limit = _number(folder + "/" + names[1])
+        if limit is not None:  # neither a root cgroup nor one without a limit
+            return _number(folder + "/" + names[0]), limit
+    return None, None
+
+
+def _number(path: str) -> "int | None":
+    try:
+        with open(path, "rb") as file:
+            number = int(file.read())
+    except (OSError, ValueError):  # "max"
+        return None
+    return number if number < _NO_LIMIT else None
 
 
 def _files() -> "list[str]":

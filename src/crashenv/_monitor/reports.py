@@ -5,7 +5,7 @@ import select
 from time import monotonic, time_ns
 
 from crashenv import _store
-from crashenv._monitor import deaths, ntstatus
+from crashenv._monitor import deaths, ntstatus, resource
 from crashenv._monitor.say import printable, say
 from crashenv._reading import build, dumps
 from crashenv._reading.encode import to_json
@@ -14,7 +14,10 @@ from crashenv._wire import timestamp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Union
+
     from crashenv._monitor.family import Member
+    from crashenv._monitor.jobs import Ended
     from crashenv._monitor.options import Options
     from crashenv._monitor.receivers import Receivers
     from crashenv._reading.frames import Frame
@@ -178,7 +181,7 @@ class Reports:
     def member_ended(self, member: "Member") -> None:
         """Keep a descendant's death, with its own dump if it wrote one."""
         run_time = monotonic() - member.began
-        ending = deaths.ending_of_member(member.status, run_time, member.oom_kills)
+        ending = deaths.ending_of_member(member.status, run_time, member.oom_kills, member.times)
         dump = None
         if deaths.is_core_signal(ending) or member.is_gone:
             self._queue(self._splitter.flush())
@@ -189,34 +192,26 @@ class Reports:
         if member.is_gone:
             told = dumps.parse(raw.decode("utf-8", "backslashreplace").split("\n"))
             ending["signal"] = told["signal"]
-        self._keep_member(member.pid, member.parent, member.command, ending, raw, member.words)
+        self._keep_member(member, ending, raw)
 
-    def process_ended(self, pid: int, parent: int, command: "list[str]", ending: "Ending") -> None:
+    def process_ended(self, process: "Ended", ending: "Ending") -> None:
         """The same, of a process of which nothing is known but how it ended."""
         self._queue(self._splitter.flush())
         dump = self._claim_by_status(ending["status"])
         if dump is not None or deaths.is_crash(ending, None):
-            self._keep_member(pid, parent, command, ending, dump.raw if dump else b"", "")
+            self._keep_member(process, ending, dump.raw if dump else b"")
 
-    def _keep_member(
-        self,
-        pid: int,
-        parent: int,
-        command: "list[str]",
-        ending: "Ending",
-        dump: bytes,
-        words: str,
-    ) -> None:
-        command = command or self._options.command
+    def _keep_member(self, member: "Union[Member, Ended]", ending: "Ending", dump: bytes) -> None:
         record = build.death(
-            pid,
+            member.pid,
             timestamp(time_ns()),
-            deaths.program(command),
-            deaths.text_of_member(ending, pid, parent, dump),
+            deaths.program(member.origin or self._options.command),
+            deaths.text_of_member(ending, member.pid, member.parent, dump),
         )
-        record["ending"], record["command"], record["parent"] = ending, command, parent
-        if words:
-            record["last_words"] = words
+        record["ending"], record["command"] = ending, member.command or self._options.command
+        record["parent"], record["process"] = member.parent, member.name or None
+        if member.words:
+            record["last_words"] = member.words
         self._keep(record)
 
     def _claim_by_status(self, status: "int | None") -> "Frame | None":
@@ -259,6 +254,7 @@ class Reports:
         record.setdefault("command", self._options.command)
         if record["program"] is None:  # of a dump, which has no header
             record["program"] = deaths.program(self._options.command)
+        resource.add(record)
         if self._lost != self._lost_before:
             record["lost"] = self._lost - self._lost_before
             self._lost_before = self._lost
@@ -301,7 +297,8 @@ def _thread(record: "Record") -> str:
         return "main thread"
     if record["kind"] in ("thread", "process"):
         return "%s %s" % (record["kind"], record["process"] or record["thread"])
-    return "pid %d" % record["pid"] if record["pid"] else ""
+    process = "pid %d" % record["pid"] if record["pid"] else ""
+    return ", ".join(filter(None, [record["process"], process]))
 
 
 def _json(record: "Record") -> bytes:

@@ -8,6 +8,9 @@ from crashenv._monitor import files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import re
+    from collections.abc import Sequence
+
     from crashenv._monitor.receivers import WaitUntil
     from crashenv.records import Record
 
@@ -19,10 +22,14 @@ _MARKUP = frozenset("\\`*_{}[]()<>#+-.!|~@&:$\"'=^")
 
 
 class Summary:
-    """Appends to ``path`` when the program has ended, nothing if there was no crash."""
+    """Appends to ``path`` when the program has ended, nothing if there was no crash.
 
-    def __init__(self, path: str) -> None:
+    What matches one of ``redacted`` is taken out, as secrets are.
+    """
+
+    def __init__(self, path: str, redacted: "Sequence[re.Pattern[str]]" = ()) -> None:
         self._path = path
+        self._redacted = redacted
         self._count = 0
         # By fingerprint: the newest record, the end of its text, and how many there were.
         self._kinds: dict[str, tuple[Record, int]] = {}
@@ -40,7 +47,9 @@ class Summary:
         kept: Record = {key: record[key] for key in keys}  # type: ignore[literal-required, assignment]
         from crashenv._redact import redact
 
-        text = redact(record["text"])[0]  # before it is cut, or half a secret might stay
+        text = redact(record["text"], self._redacted)[
+            0
+        ]  # before it is cut, or half a secret might stay
         if len(text) > _LONGEST_TEXT:  # the end tells what was raised
             text = "...\n" + text[-_LONGEST_TEXT:]
         kept["text"] = text
@@ -64,9 +73,14 @@ class Summary:
         parts.append("| ---: | --- | --- | --- |\n")
         folded = []
         for record, seen in self._kinds.values():
-            what = _escaped(redact(record["summary"])[0])
+            what = _escaped(redact(record["summary"], self._redacted)[0])
             program = (record["program"] or "").replace("\\", "/").rpartition("/")[2]
-            cells = (seen, what, _escaped(record["where"] or ""), _escaped(redact(program)[0]))
+            cells = (
+                seen,
+                what,
+                _escaped(record["where"] or ""),
+                _escaped(redact(program, self._redacted)[0]),
+            )
             parts.append("| %d | %s | %s | %s |\n" % cells)
             folded.append(_folded(what, record["text"]))
         if self._left_out:

@@ -155,7 +155,7 @@ class Monitor:
         for ended in self._job.ended():
             if ended.pid != self._pid:
                 ending = _ending(ended.status, ended.run_time, None)
-                self._receive().process_ended(ended.pid, ended.parent, ended.command, ending)
+                self._receive().process_ended(ended, ending)
         self._receivers.work()
         if self._reports is not None:
             self._reports.work()
@@ -222,6 +222,8 @@ def _ending(status: int, run_time: float, process: "int | None") -> "Ending":
         "system_time": system,
         "peak_memory": peak,
         "oom_kills": None,
+        "cgroup_peak": None,
+        "cgroup_limit": None,
     }
 
 

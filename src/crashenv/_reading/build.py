@@ -182,10 +182,10 @@ def _omitted(text: str) -> int:
 def _summary(exception: "Exception_") -> str:
     """Of a group, with the exceptions in it that are none themselves."""
     leaves = _leaves(exception)
-    told = _last_line(exception)
+    text = _last_line(exception)
     if leaves:
-        told += ": " + "; ".join([_last_line(leaf) for leaf in leaves[:_MOST_LEAVES]])
-    return told
+        text += ": " + "; ".join([_last_line(leaf) for leaf in leaves[:_MOST_LEAVES]])
+    return text
 
 
 def _leaves(exception: "Exception_") -> "list[Exception_]":

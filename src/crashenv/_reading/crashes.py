@@ -1,11 +1,11 @@
 """The records to be listed and shown: those of a store, or those that files hold."""
 
 import os
-import stat
 import sys
 
 from crashenv import _store
 from crashenv._reading import files
+from crashenv._reading.decode import decode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,10 +20,11 @@ if TYPE_CHECKING:
 SCHEMA = 1  # that we can read
 # What stands in a record before its header, and so in the first bytes of its file.
 _FRONT = 4096  # bytes
+_SHARED = ("kind", "program", "fingerprint", "summary", "where")  # by many records
 _ADDED = ("seen", "first", "until")  # to a row
 _LARGEST_RECORD = 1 << 26  # bytes
-_FRONT_START = '{"schema":%d,' % SCHEMA
-_FRONT_END = b'"header":'
+_FRONT_START = b'{"schema":%d,' % SCHEMA
+_FRONT_END = b',"header":'
 _JSON_START = b'{"schema":'
 _LONGEST_LINE = 1 << 26  # bytes; a report of 4 MiB, all control characters, has 24 MiB of text
 
@@ -69,19 +70,19 @@ def rows(
     tracebacks: bool = False,
     tell: "Optional[Callable[[int], None]]" = None,
 ) -> "list[Row]":
-    """The records, newest last; of those of a store only the keys before the header.
+    """The records, newest last; of those of a store only what ``list`` shows, and ``path``.
 
     Each of ``files`` may be a folder: a store, or one of crash outputs and logs. A row
     without a time may have ``until``, the latest that it can be. ``tell`` is called with
-    the number of bytes that are read next.
+    the number of bytes that are read next; without ``files``, with 1 for each record.
     """
-    if not files:
-        return _of_store(folder or _store.default_folder(), problems)
     tell = tell or _tell_nobody
+    if not files:
+        return _of_store(folder or _store.default_folder(), problems, tell)
     found: list[Row] = []
     for path in files:
         if os.path.isdir(path):
-            found += _of_store(path, problems)
+            found += _of_store(path, problems, _tell_nobody)
             found += _of_folder(path, problems, tracebacks, tell)
         else:
             found += _with_until(list(_of_file(path, problems, tracebacks, tell)), path)
@@ -92,15 +93,24 @@ def _tell_nobody(count: int) -> None:
     pass
 
 
-def _of_store(folder: str, problems: Problems) -> "list[Row]":
+def _of_store(folder: str, problems: Problems, tell: "Callable[[int], None]") -> "list[Row]":
+    rows: list[Row] = []
+    kept: dict[Any, Any] = {}  # texts that many have, once
+    keep = kept.setdefault
     try:
-        paths = _store.files(folder)
+        for path, content in _store.beginnings(folder, _FRONT):
+            tell(1)
+            found = _front(path, content, problems)
+            if found is not None:
+                row = {key: keep(found[key], found[key]) for key in _SHARED}
+                row["id"], row["time"], row["pid"] = found["id"], found["time"], found["pid"]
+                row["path"] = path
+                rows.append(row)
     except FileNotFoundError:
-        return []
+        pass
     except OSError as error:
         problems.add_error(folder, error)
-        return []
-    return [row for row in (_front(path, problems) for path in paths) if row is not None]
+    return rows
 
 
 def _of_folder(
@@ -145,90 +155,36 @@ def whole(row: "Row") -> "Optional[Record]":
 # --- a store
 
 
-def _front(path: str, problems: Problems) -> "Optional[Row]":
-    try:
-        fd = _open_regular(path)
+def _front(path: str, content: "bytes | OSError", problems: Problems) -> "Optional[Row]":
+    """What stands before the header, as we write it; else all of the record."""
+    if isinstance(content, OSError):
+        problems.add_error(path, content)
+        return None
+    if content.startswith(_FRONT_START):
+        front = content.partition(_FRONT_END)[0]
         try:
-            front = os.read(fd, _FRONT).partition(_FRONT_END)[0]
-        finally:
-            os.close(fd)
-    except FileNotFoundError:  # pruned meanwhile
-        return None
-    except OSError as error:
-        problems.add_error(path, error)
-        return None
-    row = _scan(front.decode("ascii", "replace"))
-    if row is None:
-        row = _checked(_loaded_file(path), problems)
-    if row is not None:
-        row["path"] = path
-    return row
-
-
-def _scan(text: str) -> "Optional[Row]":
-    """The keys and values that ``text`` begins with; None if it is not as we write it.
-
-    Importing json would take as long as all the rest.
-    """
-    if not text.startswith(_FRONT_START):
-        return None
-    escaped = "\\" in text
-    if escaped:
-        text = text.replace("\\\\", "\0").replace('\\"', "\1")
-    # Now every other part stands between quotation marks.
-    parts = text.split('"')
-    row: Row = {}
-    position, last = 1, len(parts) - 1
-    try:
-        while position < last:
-            between = parts[position + 1]
-            if between == ":":
-                row[parts[position]] = parts[position + 2]
-                position += 4
-            else:
-                word = between[1:-1]
-                row[parts[position]] = None if word == "null" else int(word)
-                position += 2
-        if escaped:
-            row = {key: _unescaped(row[key]) for key in row}
-    except (ValueError, IndexError):
-        return None
-    return row if _has_types(row) else None
-
-
-def _unescaped(value: "Any") -> "Any":
-    """JSON's escapes are Python's, but for characters in two parts. May raise ValueError."""
-    if not isinstance(value, str) or (value.isprintable() and "\\" not in value):
-        return value
-    escaped = value.replace("\0", "\\\\").replace("\1", '\\"').encode("ascii")
-    text = escaped.decode("unicode_escape")
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
-
-
-def _open_regular(path: str) -> int:
-    """Of a store, where somebody may have put a FIFO or a link to a device. Raises OSError."""
-    fd = files.open_shared(path, getattr(os, "O_NONBLOCK", 0))
-    status = os.fstat(fd)
-    if stat.S_ISREG(status.st_mode) and status.st_size <= _LARGEST_RECORD:
-        return fd
-    os.close(fd)
-    raise OSError("is no record: no regular file, or too large")
+            row: Row = decode(front.decode("ascii") + "}")
+        except ValueError:
+            pass
+        else:
+            if _has_types(row):
+                return row
+    return _checked(_loaded_file(path), problems)
 
 
 def _loaded_file(path: str) -> "Optional[Any]":
     try:
-        fd = _open_regular(path)
-        with open(fd, "rb") as file:
+        if os.path.getsize(path) > _LARGEST_RECORD:
+            return None
+        with open(files.open_shared(path), "rb") as file:
             return _loaded(file.read(_LARGEST_RECORD))
     except OSError:
         return None
 
 
 def _loaded(data: bytes) -> "Any":
-    import json
-
     try:
-        return json.loads(data)
+        return decode(data.decode("utf-8", "surrogatepass"))
     except (ValueError, RecursionError):
         return None
 

@@ -277,10 +277,10 @@ class Log:
         """Whether it is an object that has a text, of a writer that has reported something."""
         if not self._json_writers and not any(map(line.count, self._marks)):
             return False
-        import json
+        from crashenv._reading.decode import decode
 
         try:
-            value = json.loads(line)
+            value = decode(line.decode("utf-8", "surrogatepass"))
         except (ValueError, RecursionError):
             return False
         text = next((value[key] for key in _JSON_KEYS if key in value), None)

@@ -51,7 +51,7 @@ def activate(start: "Any", variable: str) -> None:
 
         warning.warn(variable, problems, item is not None)
     if item is not None and settings.family and interpreters.is_main():
-        _join_family(settings.family, output)
+        _join_family(settings.family, output, start._state)
     if output.at_exit is not None:
         import atexit
 
@@ -148,7 +148,7 @@ def borrow(output: "SimpleNamespace", state: "Any") -> None:
     output.deliver = deliver
 
 
-def _join_family(value: str, output: "SimpleNamespace") -> None:
+def _join_family(value: str, output: "SimpleNamespace", state: "Any") -> None:
     """Tell a monitor that we are there, also from each forked child, and when we leave."""
     try:
         from crashenv._seldom import family
@@ -160,6 +160,8 @@ def _join_family(value: str, output: "SimpleNamespace") -> None:
     def in_child(current: "SimpleNamespace") -> None:
         if forked is not None:
             forked(current)
+        else:
+            workers.patch(state)
         family.forked()
 
     def leave() -> None:

@@ -7,6 +7,7 @@ The setting ``crashfamily`` is ``ARRIVALS:DEV:INO:BOARD:DEV:INO``. Both are path
 
     join PID PPID THREAD [ARGUMENT NUL]...   an interpreter has started
     fork PID PPID THREAD                     a process was forked from one
+    name PID NAME                            what multiprocessing calls this worker
     left PID                                 it ends of its own accord
 
 ``THREAD`` is the main thread's number in hexadecimal, as in a native dump. The *board* is
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 ROOM = 4096  # bytes of last words
 _LONGEST_ARGUMENTS = 2048  # bytes, so that a line has less than PIPE_BUF
+_LONGEST_NAME = 200
 
 _arrivals: "Place | None" = None
 _board: "Place | None" = None
@@ -61,6 +63,12 @@ def forked() -> None:
     _position = 0
     _is_noting = False
     _tell(b"fork %s %d %x\n", os.getppid(), get_ident())
+
+
+def named(name: str) -> None:
+    """This process is a worker of multiprocessing with that name. Raises nothing."""
+    said = name.encode("utf-8", "backslashreplace")[:_LONGEST_NAME]
+    _tell(b"name %s %s\n", said.replace(b"\n", b" "))
 
 
 def leave() -> None:

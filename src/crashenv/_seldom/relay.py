@@ -124,9 +124,9 @@ def _spawn(reader: int, fd: int, timeout: float) -> None:
 
 def _child_changed() -> bool:
     """Whether a child of the program's has something to tell its wait()."""
-    told = os.WEXITED | os.WSTOPPED | os.WCONTINUED
+    options = os.WEXITED | os.WSTOPPED | os.WCONTINUED
     try:
-        return os.waitid(os.P_ALL, 0, told | os.WNOHANG | os.WNOWAIT) is not None
+        return os.waitid(os.P_ALL, 0, options | os.WNOHANG | os.WNOWAIT) is not None
     except ChildProcessError:
         return False
 

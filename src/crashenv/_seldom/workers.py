@@ -46,6 +46,7 @@ def patch(state: "Any") -> None:
         at_exit = getattr(state.output, "at_exit", None)
         if at_exit is not None and hasattr(util, "register_after_fork"):
             _run_at_exit(util, state)
+            _name_spawned(sys.modules.get(package + ".context"), package)
 
 
 def _patch_process(module: "Any", state: "Any") -> None:
@@ -106,6 +107,26 @@ def _run_at_exit(util: "Any", state: "Any") -> None:
 
     def in_worker(anchor: "Any") -> None:
         util.Finalize(None, state.output.at_exit, exitpriority=-1000)
+        _tell_name(util.__name__.rpartition(".")[0])
 
     util.register_after_fork(in_worker, in_worker)
     anchors[util.__name__] = in_worker
+
+
+def _name_spawned(context: "Any", package: str) -> None:
+    """A spawned worker runs nothing of what is registered: its ``_after_fork`` does nothing."""
+    spawned = vars(getattr(context, "SpawnProcess", object))
+    if "_after_fork" in spawned and getattr(spawned["_after_fork"], "__name__", "") != "tell":
+
+        def tell() -> None:
+            _tell_name(package)
+
+        context.SpawnProcess._after_fork = staticmethod(tell)
+
+
+def _tell_name(package: str) -> None:
+    """To a monitor, in whose record of this worker's death it is."""
+    family = sys.modules.get("crashenv._seldom.family")
+    process = sys.modules.get(package + ".process")
+    if family is not None and process is not None:
+        family.named(str(getattr(process.current_process(), "_name", "")))

@@ -15,12 +15,12 @@ from crashenv._cli.list import (
     nothing_in,
 )
 from crashenv._cli.options import Command, Option, UsageError
+from crashenv._cli.sinks import REDACT
 from crashenv._cli.terminal import Progress, printable, sizes
 from crashenv._reading import crashes, own
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import re
     from collections.abc import Sequence
 
     from crashenv._cli.options import Values
@@ -29,22 +29,6 @@ _NAME = "crashes.html"
 _STANDARD_OUTPUT = "-"
 
 
-def _pattern(text: str) -> "re.Pattern[str]":
-    import re
-
-    try:
-        return re.compile(text)
-    except re.error as error:
-        raise UsageError("--redact %s: %s" % (text, error)) from None
-
-
-REDACT = Option(
-    "--redact",
-    "REGEX",
-    "also take out what matches REGEX; may be given more than once",
-    _pattern,
-    True,
-)
 NO_REDACT = Option("--no-redact", "", "take nothing out")
 _COMMAND = Command(
     "html",
@@ -94,7 +78,7 @@ def _html(values: "Values") -> int:
     problems = crashes.Problems("html")
     own.prefer(values["own"] or ())
     progress = Progress("crashenv html", bool(values["quiet"]))
-    progress.begin("reading", sizes(values.operands), "bytes")
+    progress.begin("reading", sizes(values.operands), "bytes" if values.operands else "records")
     tracebacks = bool(values["tracebacks"])
     rows = crashes.rows(values.operands, values["store"], problems, tracebacks, progress.add)
     rows = in_order(rows) if values.operands else rows

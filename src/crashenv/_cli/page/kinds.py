@@ -34,10 +34,11 @@ class Kind:
         if when is not None:
             self.times.append(when)
         _remember(self.programs, row["program"])
-        _remember(self.versions, row.get("python"))
-        tags = _tags(row)
+        record: Any = crashes.whole(row) or {}  # a row of a store has neither
+        _remember(self.versions, record.get("python"))
+        tags = record.get("tags")
         for name in _HOSTS:
-            _remember(self.hosts, tags.get(name))
+            _remember(self.hosts, tags.get(name) if isinstance(tags, dict) else None)
         self.is_oom = row["kind"] == "death" and _OOM in row["summary"]
 
     @property
@@ -48,12 +49,6 @@ class Kind:
 def _remember(names: "dict[str, None]", value: "Any") -> None:
     if isinstance(value, str) and value and len(names) < _MOST_NAMES:
         names[value] = None
-
-
-def _tags(row: "Row") -> "dict[str, Any]":
-    """They stand behind what a row of a store has."""
-    tags = (crashes.whole(row) or {}).get("tags")
-    return tags if isinstance(tags, dict) else {}
 
 
 def of(rows: "Iterable[Row]", tell: "Callable[[int], None]") -> "list[Kind]":

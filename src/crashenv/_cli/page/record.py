@@ -80,6 +80,8 @@ def _facts(record: "Any") -> "Iterator[tuple[str, str]]":
     yield "Worker", record.get("process") or ""
     yield "Thread", "" if record.get("process") else record["thread"] or ""
     yield "Tags", ", ".join("%s=%s" % item for item in (record.get("tags") or {}).items())
+    yield "Release", record.get("release") or ""
+    yield "Environment", record.get("environment") or ""
     yield "Python", record["python"] or ""
     yield "Ending", ending(record.get("ending") or {})
     yield "Damage", record["damage"] or ""

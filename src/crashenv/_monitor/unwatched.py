@@ -1,0 +1,148 @@
+"""Python processes that were told of the crash output, and that another launcher keeps from it.
+
+``opentelemetry-instrument``, for instance, puts its own folder first on PYTHONPATH and runs
+no sitecustomize behind it. Nothing tells when a process executes another program, so each
+one is looked at a few times after its start, ever more rarely, and then no more.
+"""
+
+import os
+from time import monotonic
+
+from crashenv import _parent
+from crashenv._monitor import deaths
+from crashenv._monitor.say import printable, say
+
+FIRST = 0.03  # seconds after the start
+_GROWTH = 1.3  # of the time between two looks
+_LAST = 20.0  # seconds after the start
+_PATIENCE = 10.0  # seconds, for what loads a long time before it runs the next sitecustomize
+_MOST = 100  # processes at a time
+_LARGEST = 1 << 20  # bytes of an environment
+_FILES = ("sitecustomize.py", "sitecustomize.pyc", "sitecustomize/__init__.py")
+
+
+class _Process:
+    def __init__(self, now: float) -> None:
+        self.began = now
+        self.next = now + FIRST
+        self.since: float | None = None  # it has been unwatched
+        self.name = self.reason = ""
+
+
+class Unwatched:
+    """``pipe`` is our end, ``passed`` the number that the program was given the other one at."""
+
+    def __init__(self, pipe: int, passed: int) -> None:
+        self._path = b"/proc/%d/fd/%d" % (os.getpid(), pipe)
+        self._link = os.readlink(self._path)
+        self._passed = b"%d" % passed
+        self._processes: dict[int, _Process] = {}
+        self._said: set[str] = set()
+
+    def add(self, pid: int) -> None:
+        """It has just started."""
+        if pid in self._processes or len(self._processes) < _MOST:
+            self._processes[pid] = _Process(monotonic())
+
+    def timeouts(self) -> "list[float]":
+        """In how many seconds ``look`` has something to do."""
+        now = monotonic()
+        return [max(0, process.next - now) for process in self._processes.values()]
+
+    def look(self) -> None:
+        now = monotonic()
+        due = [pid for pid, process in self._processes.items() if process.next <= now]
+        for pid in due:
+            process = self._processes[pid]
+            found = self._look_at(pid)
+            if found is not None:
+                process.name, process.reason = found
+            if not process.reason:
+                process.since = None
+            elif process.since is None:
+                process.since = now
+            elif now - process.since >= _PATIENCE:
+                self.ended(pid)
+                continue
+            process.next = now + (now - process.began) * (_GROWTH - 1) + FIRST / 4
+            if process.since is None and now - process.began > _LAST:
+                del self._processes[pid]
+
+    def ended(self, pid: int) -> None:
+        """Say it, if this is known: the process has ended badly, or nothing will change."""
+        process = self._processes.pop(pid, None)
+        if process is not None and process.reason and process.reason not in self._said:
+            self._said.add(process.reason)
+            say(
+                "%s (pid %d) is not watched: %s; install crashenv in its environment"
+                % (printable(process.name), pid, printable(process.reason))
+            )
+
+    def _look_at(self, pid: int) -> "tuple[str, str] | None":
+        """What it runs, and why it is not watched; two empty texts if it is, or may be.
+
+        None if nothing can be seen: it has just ended (and a zombie has no environment), or
+        is another user's.
+        """
+        place = "/proc/%d" % pid
+        try:
+            with open(place + "/environ", "rb") as file:
+                variables = file.read(_LARGEST).split(b"\0")
+            if variables == [b""]:
+                return None
+            if not any(self._path in variable for variable in variables):
+                return "", ""
+            reason = _hidden_by(place, variables)
+            if not reason or not self._is_blind(place):
+                return "", ""
+            with open(place + "/cmdline", "rb") as file:
+                command = [os.fsdecode(word) for word in file.read(_LARGEST).split(b"\0")[:-1]]
+        except OSError:
+            return None
+        if not command or _ignores_environment(command):
+            return "", ""
+        return os.path.basename(deaths.program(command)) or command[0], reason
+
+    def _is_blind(self, place: str) -> bool:
+        """Whether it is a Python that has no copy of its own of the crash output."""
+        interpreter = os.path.basename(os.readlink(place + "/exe"))
+        if not interpreter.startswith(("python", "pypy")):
+            return False
+        folder = os.fsencode(place + "/fd")
+        for number in os.listdir(folder):
+            try:
+                link = os.readlink(os.path.join(folder, number))
+            except OSError:  # closed meanwhile
+                continue
+            if link == self._link and number != self._passed:
+                return False
+        return True
+
+
+def _hidden_by(place: str, variables: "list[bytes]") -> str:
+    """What stands before our folder on PYTHONPATH; "" if nothing does."""
+    value = b""
+    for variable in variables:
+        if variable.startswith(b"PYTHONPATH="):
+            value = variable[11:]
+    ours = _parent.folder()
+    for entry in os.fsdecode(value).split(os.pathsep):
+        if os.path.abspath(entry) == ours:
+            return ""
+        for name in _FILES:
+            # As the process sees it: with its root, and its working directory.
+            path = os.path.join(entry, name)
+            seen = place + ("/root" + path if os.path.isabs(path) else "/cwd/" + path)
+            if os.path.exists(seen):
+                return "%s hides crashenv's" % path
+    return "PYTHONPATH was set anew"
+
+
+def _ignores_environment(command: "list[str]") -> bool:
+    """Whether the interpreter was told to run no sitecustomize, or to have no PYTHONPATH."""
+    for word in command[1:]:
+        if not word.startswith("-") or word in ("-", "-c", "-m"):
+            return False
+        if not word.startswith("--") and set("EIS") & set(word.partition("c")[0].partition("m")[0]):
+            return True
+    return False

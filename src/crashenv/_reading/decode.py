@@ -1,0 +1,42 @@
+"""JSON text -> its value, without the 7 ms that importing ``json`` takes.
+
+What does the work there is ``_json.make_scanner`` (Lib/json/scanner.py), which wants an object
+with a decoder's attributes. Only where there is none, on PyPy, ``json`` itself is loaded.
+"""
+
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    Decoder = Callable[[str], Any]
+
+try:
+    from _json import make_scanner
+except ImportError:
+    from json import loads
+
+    decode: "Decoder" = loads
+else:
+    _context: "Any" = type(sys.implementation)()  # types.SimpleNamespace
+    _context.strict, _context.memo = True, {}
+    _context.object_hook = _context.object_pairs_hook = _context.array_hook = None
+    _context.parse_float = _context.parse_constant = float
+    _context.parse_int = int
+    _scan: "Any" = make_scanner(_context)
+
+    def _decode(text: str) -> "Any":
+        """Raises ValueError if it is not one value of JSON, RecursionError if it is too deep."""
+        text = text.strip(" \t\n\r")
+        try:
+            value, end = _scan(text, 0)
+        except (StopIteration, SystemError):
+            # SystemError: 3.10 and 3.11 look for json.decoder's exception, which is not loaded.
+            raise ValueError("no JSON") from None
+        if end != len(text):
+            raise ValueError("more than one value of JSON")
+        return value
+
+    decode = _decode

@@ -1,0 +1,167 @@
+"""What all sinks say of a record, without its secrets."""
+
+import signal
+import socket
+
+import crashenv
+from crashenv._reading import dumps, own
+from crashenv._reading.tracebacks import Place, base
+from crashenv._redact import redact, redact_words
+
+try:
+    from _blake2 import blake2b
+except ImportError:
+    from hashlib import blake2b
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import re
+    from collections.abc import Sequence
+    from typing import Any
+
+
+class Redaction:
+    """Takes secrets out of records, and what matches one of ``extra``; ``count`` counts."""
+
+    def __init__(self, extra: "Sequence[re.Pattern[str]]") -> None:
+        self.count = 0
+        self._extra = extra
+        self._kept: dict[str, tuple[str, int]] = {}
+
+    def record(self, record: "Any") -> "Any":
+        """A copy, in which ``redacted`` says how many texts were replaced."""
+        before = self.count
+        self._kept.clear()
+        found = self._value(record)
+        if record.get("command"):
+            found["command"] = self._command(record["command"])
+        found["redacted"] = self.count - before
+        return found
+
+    def _value(self, value: "Any") -> "Any":
+        if isinstance(value, str):
+            return self._text(value)
+        if isinstance(value, list):
+            return [self._value(item) for item in value]
+        if isinstance(value, dict):
+            return {key: self._value(item) for key, item in value.items() if key != "command"}
+        return value
+
+    def _text(self, text: str) -> str:
+        if text not in self._kept:
+            self._kept[text] = redact(_encodable(text), self._extra)
+        found, count = self._kept[text]
+        self.count += count
+        return found
+
+    def _command(self, words: "Any") -> "list[str]":
+        found, count = redact_words([_encodable(str(word)) for word in words], self._extra)
+        self.count += count
+        return found
+
+
+def _encodable(text: str) -> str:
+    """Half a surrogate pair is no text to most receivers."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def event_id(record: "Any", name: str) -> str:
+    """32 digits, the same whenever the same crash is sent; it begins with the record's id.
+
+    A native dump has neither time nor process: two of them may be the same text. Then the
+    time at which a monitor kept it tells them apart, or ``name``.
+    """
+    seed = record["id"]
+    if record["kind"] == "dump":
+        seed += record["time"] or name
+    rest: str = blake2b(seed.encode(), digest_size=8).hexdigest()
+    begin = record["id"] if len(record["id"]) == 16 else rest
+    return begin + rest
+
+
+def own_files(frames: "Any") -> "set[str]":
+    """The program's own files, of frames in the order of the calls."""
+    return {frame["file"] for frame in own.own([Place("", frame) for frame in frames])}
+
+
+def frames_of(record: "Any") -> "list[Any]":
+    """Those of what crashed, in the order of the calls; a SyntaxError's place is the last."""
+    exception = record.get("exception")
+    if exception:
+        return exception_frames(exception)
+    if record.get("dump"):
+        return list(dumps.culprit(record["dump"]))
+    return []
+
+
+def exception_frames(exception: "Any") -> "list[Any]":
+    frames = list(exception["frames"])
+    syntax = exception.get("syntax")
+    if syntax:
+        place = {"file": syntax["file"], "line": syntax["line"], "source": syntax["text"]}
+        frames.append({**place, "function": "<module>", "columns": None, "repeated": 0})
+    return frames
+
+
+def place(record: "Any") -> "dict[str, Any] | None":
+    """The last frame of the program's own."""
+    frames = frames_of(record)
+    if record.get("exception") and record["exception"].get("syntax"):
+        return dict(frames[-1])
+    found = own.own([Place("", frame) for frame in frames])
+    return dict(found[-1]) if found else None
+
+
+def signal_of(record: "Any") -> "tuple[str, int]":
+    """Name and number of the signal that it died of; ``("", 0)`` if none is known."""
+    dump, ending = record.get("dump"), record.get("ending")
+    name = record["kind"] == "death" and ending and ending.get("signal")
+    name = name or (dump and dump.get("signal")) or ""
+    return name, int(getattr(signal, name, 0)) if name else 0
+
+
+def type_and_value(record: "Any") -> "tuple[str, str]":
+    """In two parts, as exceptions have them: ``SIGSEGV`` and ``Segmentation fault``."""
+    exception = record.get("exception")
+    if exception and exception.get("type"):
+        return exception["type"], exception["message"]
+    name, number = signal_of(record)
+    if name:
+        ending = record.get("ending") or {}
+        if name == "SIGKILL" and ending.get("oom_kills"):
+            return name, "Killed by the OOM killer"
+        return name, signal.strsignal(number) or name if number else name
+    dump = record.get("dump")
+    if dump and dump.get("reason"):
+        return "Fatal Python error", dump["reason"]
+    return record["kind"], record["summary"]
+
+
+def program(record: "Any") -> str:
+    return base(record.get("program") or "")
+
+
+def release(record: "Any") -> str:
+    resource = record.get("resource") or {}
+    tags = record.get("tags") or {}
+    return tags.get("release") or record.get("release") or resource.get("service.version") or ""
+
+
+def environment(record: "Any") -> str:
+    resource = record.get("resource") or {}
+    tags = record.get("tags") or {}
+    return (
+        tags.get("environment")
+        or record.get("environment")
+        or resource.get("deployment.environment.name")
+        or resource.get("deployment.environment")
+        or ""
+    )
+
+
+def host(record: "Any") -> str:
+    return (record.get("resource") or {}).get("host.name") or socket.gethostname()
+
+
+def agent() -> str:
+    return "crashenv/" + crashenv.__version__

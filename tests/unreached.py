@@ -1,0 +1,91 @@
+"""Print the lines of a watched process that no test reaches; needs Python 3.12.
+
+To be run by the interpreter of a virtual environment with crashenv in it, as tox does. A ``.pth``
+that sorts before crashenv's has each process below it append every new line to a file,
+by ``sys.monitoring`` (PEP 669), which sees all threads and is inherited by a fork. coverage.py
+starts too late for the start, and writes at an exit that crashing programs do not have.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from types import CodeType
+
+_RECORDER = """
+import os, sys
+fd = os.open({path!r}, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+def line(code, number):
+    if code.co_filename.startswith({package!r}):
+        try:
+            os.write(fd, b"%s:%d\\n" % (os.fsencode(code.co_filename), number))
+        except OSError:
+            pass
+    return sys.monitoring.DISABLE
+if not sys.monitoring.get_tool(1):
+    os.dup2(fd, 900, False)
+    os.close(fd)
+    fd = 900
+    sys.monitoring.use_tool_id(1, "lines")
+    sys.monitoring.register_callback(1, sys.monitoring.events.LINE, line)
+    sys.monitoring.set_events(1, sys.monitoring.events.LINE)
+"""
+
+
+def main() -> int:
+    site = Path(sysconfig.get_path("purelib"))
+    package = site / "crashenv"
+    with tempfile.TemporaryDirectory(prefix="crashenv-lines-") as folder:
+        path = os.path.join(folder, "lines")
+        recorder, startup = site / "aaa_lines.py", site / "aaa_lines.pth"
+        recorder.write_text(_RECORDER.format(path=path, package=str(package)))
+        startup.write_text("import aaa_lines\n")
+        try:
+            subprocess.run(
+                [sys.executable, "-m", "unittest", "discover", "-t", ".", "-s", "tests"],
+                check=False,
+            )
+        finally:
+            recorder.unlink()
+            startup.unlink()
+        reached = set(Path(path).read_text(errors="replace").split("\n"))
+    for source in _sources(package):
+        lines = sorted(_lines(source) - {int(n) for n in _numbers(reached, source)})
+        text = source.read_text().splitlines()
+        for number in lines:
+            print("%s:%d: %s" % (source.relative_to(package), number, text[number - 1].strip()))
+    return 0
+
+
+def _sources(package: Path) -> Iterator[Path]:
+    yield from (
+        package / name for name in ("__init__.py", "_crash.py", "_crash_rare.py", "_api.py")
+    )
+    yield from sorted((package / "_seldom").glob("*.py"))
+
+
+def _numbers(reached: set[str], source: Path) -> Iterator[str]:
+    for line in reached:
+        path, _, number = line.rpartition(":")
+        if path == str(source):
+            yield number
+
+
+def _lines(source: Path) -> set[int]:
+    found: set[int] = set()
+    waiting = [compile(source.read_text(), str(source), "exec")]
+    while waiting:
+        code = waiting.pop()
+        body = {line for _, _, line in code.co_lines() if line}
+        found |= body - {code.co_firstlineno} if code.co_name != "<module>" else body
+        waiting += [const for const in code.co_consts if isinstance(const, CodeType)]
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())
