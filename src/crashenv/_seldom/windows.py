@@ -286,8 +286,8 @@ def follow(output: "SimpleNamespace", fd: int, state: "Any") -> None:
 def copied(fd: int) -> "tuple[int, bool]":
     """A copy of ``fd``, not inheritable, and whether a write to it may block.
 
-    Raises Problem or OSError. PIPE_NOWAIT belongs to the end of a pipe, whoever holds it: so it is not set where the
-    program prints into the same pipe.
+    Raises Problem or OSError. PIPE_NOWAIT belongs to the end of a pipe, whoever holds it: so
+    it is not set where the program prints into the same pipe.
     """
     mode, index, device = fstat(fd)
     if stat.S_ISDIR(mode):
