@@ -195,7 +195,8 @@ def _use(state: "Any", output: "Any", is_main: bool = True) -> None:
             "lockf": getattr(os, "lockf", None), "F_TLOCK": 2, "F_ULOCK": 0,  # unistd.h
             "monotonic": time.monotonic, "sleep": time.sleep, "time_ns": time.time_ns,
             "_count": _thread._count, "get_ident": _thread.get_ident,
-            "get_native_id": _thread.get_native_id, "allocate_lock": _thread.allocate_lock,
+            "get_native_id": getattr(_thread, "get_native_id", _thread.get_ident),  # WebAssembly
+            "allocate_lock": _thread.allocate_lock,
         }  # fmt: skip
         stub = _stub
         # Both names: exceptiongroup, code and others compare the one with the other.
@@ -273,7 +274,7 @@ def _use(state: "Any", output: "Any", is_main: bool = True) -> None:
                 ours = (*ours, output.signal)
             faults["ours"] = ours
         except (AttributeError, KeyError, OSError, RuntimeError, ValueError):
-            pass  # Windows has no register()
+            pass  # Windows has no register(), and none of these signals
 
 
 def _stub(entry: str, original: "Any") -> "Any":
@@ -369,7 +370,7 @@ def _patch_threading(state: "Any", names: "dict[str, Any]") -> None:
     ``names`` are threading's, or those of another module, or of one half loaded.
     """
     thread: Any = names.get("Thread")
-    if "_after_fork" not in names or not hasattr(thread, "_bootstrap_inner"):
+    if "_MainThread" not in names or not hasattr(thread, "_bootstrap_inner"):
         return
     if not isinstance(vars(thread).get("_invoke_excepthook"), property):
         # From 3.10 on; before, only what is there when we come can be the genuine one.

@@ -7,6 +7,9 @@ from time import time
 
 from crashenv._seldom.settings import Problem
 
+if os.name == "nt":
+    from crashenv._seldom import windows
+
 _ENXIO = 6  # on every system; errno would be one more module
 
 
@@ -22,7 +25,7 @@ def expand(template: str) -> str:
     parts = template.split("%%")
     for index, part in enumerate(parts):
         part = part.replace("%t", str(int(time())))
-        part = part.replace("%h", _file_name(os.uname().nodename if hasattr(os, "uname") else ""))
+        part = part.replace("%h", _file_name(host_name()))
         parts[index] = part.replace("%e", _file_name(_program_name()))
     path = "%%".join(parts)
     if not os.path.isabs(path):
@@ -33,6 +36,10 @@ def expand(template: str) -> str:
 def expand_pid(template: str, pid: int = 0) -> str:
     """``%p`` is ``pid``, or our own."""
     return "%".join(p.replace("%p", str(pid or os.getpid())) for p in template.split("%%"))
+
+
+def host_name() -> str:
+    return windows.host() if os.name == "nt" else os.uname().nodename
 
 
 def _file_name(name: str) -> str:
@@ -48,12 +55,14 @@ def _program_name() -> str:
         # The arguments that follow the module are sys.argv[1:]
         name = _original_argv()[-len(argv) :][:1]
         return name[0].rpartition("-m")[2] if name and name[0].startswith("-") else "".join(name)
-    return "" if argv[0] == "-c" else os.path.basename(argv[0].rstrip("/"))
+    return "" if argv[0] == "-c" else os.path.basename(argv[0].rstrip("/" + os.sep))
 
 
 def _original_argv() -> "list[str]":
     if hasattr(sys, "orig_argv"):  # 3.10 and later
         return list(sys.orig_argv)
+    if os.name == "nt":
+        return windows.original_argv()
     with open("/proc/self/cmdline", "rb") as file:
         return [os.fsdecode(arg) for arg in file.read().split(b"\0")[:-1]]
 
@@ -66,7 +75,7 @@ def open_file(path: str) -> int:
     if not _link_allowed(path):
         flags |= getattr(os, "O_NOFOLLOW", 0)
     try:
-        fd = os.open(path, flags, 0o600)
+        fd = windows.open_append(path) if os.name == "nt" else os.open(path, flags, 0o600)
     except OSError as error:
         if not _link_allowed(path) and os.path.islink(path):
             raise Problem("is a symbolic link") from None
@@ -155,15 +164,20 @@ def _is_old_and_empty(status: "os.stat_result") -> bool:
     return is_ours and not status.st_size and status.st_mtime < time() - _OLD
 
 
+def _identity(status: "os.stat_result") -> "tuple[int, int]":
+    if os.name == "nt":
+        return windows.of(status)[:0:-1]
+    return status.st_dev, status.st_ino
+
+
 def remove_if_empty(fd: int, expected: "tuple[int, int]", path: str) -> None:
     """Unlink the file if it is still that of ``fd``, which is ours, and nothing was written."""
     try:
-        status = os.fstat(fd)
-        if (status.st_dev, status.st_ino) != expected:
+        if _identity(os.fstat(fd)) != expected:
             return
         status = os.stat(path, follow_symlinks=False)
         regular = stat.S_ISREG(status.st_mode)
-        if (status.st_dev, status.st_ino) == expected and regular and not status.st_size:
+        if _identity(status) == expected and regular and not status.st_size:
             os.unlink(path)
     except (OSError, OverflowError):
         pass
