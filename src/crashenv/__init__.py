@@ -68,14 +68,21 @@ _state: "Any" = _Namespace(output=None, hold=None, names=(), genuine=())
 _started = False
 
 
-def __getattr__(name: str) -> "Any":
-    if name == "__file__":
-        return _FILE
-    if name not in _PUBLIC:
-        raise AttributeError("module %r has no attribute %r" % (__name__, name))
-    module = "crashenv." + _PUBLIC[name]
-    __import__(module)
-    return getattr(sys.modules[module], name)
+if not TYPE_CHECKING:  # which would take any name for one of ours
+
+    def __getattr__(name: str) -> "Any":
+        if name == "__file__":
+            return _FILE
+        if name not in _PUBLIC:
+            raise AttributeError("module %r has no attribute %r" % (__name__, name))
+        module = "crashenv." + _PUBLIC[name]
+        __import__(module)
+        found = globals()[name] = getattr(sys.modules[module], name)
+        return found
+
+
+def __dir__() -> "list[str]":
+    return list(__all__)
 
 
 def _start(is_implicit: bool = True) -> None:
@@ -188,7 +195,8 @@ def _use(state: "Any", output: "Any", is_main: bool = True) -> None:
             "lockf": getattr(os, "lockf", None), "F_TLOCK": 2, "F_ULOCK": 0,  # unistd.h
             "monotonic": time.monotonic, "sleep": time.sleep, "time_ns": time.time_ns,
             "_count": _thread._count, "get_ident": _thread.get_ident,
-            "get_native_id": _thread.get_native_id, "allocate_lock": _thread.allocate_lock,
+            "get_native_id": getattr(_thread, "get_native_id", _thread.get_ident),  # WebAssembly
+            "allocate_lock": _thread.allocate_lock,
         }  # fmt: skip
         stub = _stub
         # Both names: exceptiongroup, code and others compare the one with the other.
@@ -266,7 +274,7 @@ def _use(state: "Any", output: "Any", is_main: bool = True) -> None:
                 ours = (*ours, output.signal)
             faults["ours"] = ours
         except (AttributeError, KeyError, OSError, RuntimeError, ValueError):
-            pass  # Windows has no register()
+            pass  # Windows has no register(), and none of these signals
 
 
 def _stub(entry: str, original: "Any") -> "Any":
@@ -362,7 +370,7 @@ def _patch_threading(state: "Any", names: "dict[str, Any]") -> None:
     ``names`` are threading's, or those of another module, or of one half loaded.
     """
     thread: Any = names.get("Thread")
-    if "_after_fork" not in names or not hasattr(thread, "_bootstrap_inner"):
+    if "_MainThread" not in names or not hasattr(thread, "_bootstrap_inner"):
         return
     if not isinstance(vars(thread).get("_invoke_excepthook"), property):
         # From 3.10 on; before, only what is there when we come can be the genuine one.

@@ -4,6 +4,8 @@ Each command is a module, imported when it is asked for: ``main(arguments)`` doe
 and returns the exit status.
 """
 
+import errno
+import os
 import sys
 
 import crashenv
@@ -11,7 +13,7 @@ import crashenv
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal as _signal
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import TextIO
 else:
     import _signal
@@ -76,11 +78,27 @@ def _die_of_signals() -> None:
 
 
 def _command(name: str, arguments: "Sequence[str]") -> int:
-    if name != "run":  # whose program inherits it
-        _signal.signal(_signal.SIGPIPE, _signal.SIG_DFL)
     module = COMMANDS[name][0]
     __import__(module)
-    status: int = sys.modules[module].main(arguments)
+    main = sys.modules[module].main
+    if not hasattr(_signal, "SIGPIPE"):
+        return _without_sigpipe(main, arguments)
+    if name != "run":  # whose program inherits it
+        _signal.signal(_signal.SIGPIPE, _signal.SIG_DFL)
+    status: int = main(arguments)
+    return status
+
+
+def _without_sigpipe(main: "Callable[[Sequence[str]], int]", arguments: "Sequence[str]") -> int:
+    """On Windows, a pipe that nobody reads any more is an error like any other."""
+    try:
+        status = main(arguments)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:
+        if error.filename is not None or error.errno not in (errno.EPIPE, errno.EINVAL):
+            raise
+        os._exit(1)  # or the interpreter would flush standard output, and complain
     return status
 
 

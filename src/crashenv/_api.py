@@ -1,5 +1,7 @@
 """``set_crash_output`` and ``activate``: the same core, for a program that asks itself."""
 
+import os
+
 import crashenv
 from crashenv._seldom import activation, faults, interpreters, outputs
 from crashenv._seldom import settings as texts
@@ -93,6 +95,10 @@ def _exchange(output: "Any") -> None:
         if state.hold is not None:
             faults.leave_caught_signals(state)
             crashenv._use(state, output, interpreters.is_main())
+        if os.name == "nt" and output is not None:
+            from crashenv._seldom import windows
+
+            windows.take(state, output)
         if before is not None:
             outputs.close(before)
             before.fd = None

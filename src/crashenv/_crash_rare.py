@@ -34,6 +34,7 @@ PATIENCE = 1.0  # seconds that a lock is waited for while its holder makes no pr
 GUARD_PATIENCE = 0.1  # it is held for microseconds, unless a handler interrupted its holder
 ROUNDS = 1_000_000  # of any loop, for a clock may stand still
 CHUNK = 1 << 16
+PIPE_BUF = 4096 if sys.platform == "linux" else 512  # what never blocks after poll(2)
 OWN_FRAMES = 60  # more than 10, see change_limit
 PYQT = {"PyQt5.QtCore", "PyQt6.QtCore"}
 PROMPTS = ("<stdin", "<console", "<python-input")  # some number their lines
@@ -575,7 +576,7 @@ def write_all(descriptor: int, data: bytes, deadline: float, wait: "Any" = None)
     locked = False
     try:
         locked = lock_record(descriptor, deadline)
-        start, size = 0, CHUNK if wait is None else 4096  # PIPE_BUF never blocks after poll
+        start, size = 0, CHUNK if wait is None else PIPE_BUF
         for _ in range(ROUNDS):
             if start >= len(data):
                 break

@@ -1,12 +1,16 @@
 """Crash records for a program that listens: a pipe to hand to a child, a file, raw bytes."""
 
 import os
-from select import POLLIN, poll
 
 from crashenv import _parent
 from crashenv._reading import build, files
 from crashenv._reading.frames import Splitter
 from crashenv._reading.logs import Log
+
+if os.name == "nt":
+    from crashenv import _parent_windows
+else:
+    from select import POLLIN, poll
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -87,39 +91,74 @@ class Pipe:
             for record in pipe:
                 print(record["summary"])
 
+    On Windows there is ``handle`` in place of ``fd``, for
+    ``STARTUPINFO(lpAttributeList={"handle_list": [pipe.handle]})``, and ``fd`` is -1.
+
     Iterating closes ``fd`` here. It ends when the last process that holds the other one
     has ended or closed it. Raises OSError if there can be no pipe.
     """
 
     def __init__(self) -> None:
-        self._source, self.fd = _parent.open_pair()
+        self.fd = self._source = -1
         self._reader = Reader()
+        if os.name == "nt":
+            self._pipe = _parent_windows.Source()
+        else:
+            self._source, self.fd = _parent.open_pair()
+
+    @property
+    def handle(self) -> int:
+        """What a child inherits on Windows; 0 once it is closed. AttributeError elsewhere."""
+        return self._pipe.passed
 
     def env(self, base: "Mapping[str, str] | None" = None) -> "dict[str, str]":
         """``base``, or ``os.environ``, with what makes a Python child write to ``fd``.
 
         Raises OSError once ``fd`` is closed.
         """
+        if os.name == "nt":
+            return _parent_windows.environment(self._pipe, base)
         return _parent.environment(self.fd, base)
 
     def __iter__(self) -> "Iterator[Record]":
         self._close_passed()
+        for data in self._handles_chunks() if os.name == "nt" else self._chunks():
+            yield from self._reader.flush() if data is None else self._reader.feed(data)
+        yield from self._reader.close()
+
+    def _chunks(self) -> "Iterator[bytes | None]":
+        """To the end; None when nothing has come for a while."""
         waiting = poll()
         waiting.register(self._source, POLLIN)
         is_flushed = True
         while self._source >= 0:
             if not waiting.poll(None if is_flushed else _QUIET):
                 is_flushed = True
-                yield from self._reader.flush()
+                yield None
                 continue
             data = os.read(self._source, _CHUNK)
             if not data:
-                break
+                return
             is_flushed = False
-            yield from self._reader.feed(data)
-        yield from self._reader.close()
+            yield data
+
+    def _handles_chunks(self) -> "Iterator[bytes | None]":
+        """The same on Windows."""
+        is_flushed = True
+        while True:
+            if not self._pipe.wait(_parent_windows.INFINITE if is_flushed else _QUIET):
+                is_flushed = True
+                yield None
+                continue
+            data = self._pipe.take()
+            if not data:
+                return
+            is_flushed = False
+            yield data
 
     def _close_passed(self) -> None:
+        if os.name == "nt":
+            self._pipe.close_passed()
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
@@ -127,6 +166,8 @@ class Pipe:
     def close(self) -> None:
         """Close both ends. A child that still writes goes on without a crash output."""
         self._close_passed()
+        if os.name == "nt":
+            self._pipe.close()
         if self._source >= 0:
             os.close(self._source)
             self._source = -1

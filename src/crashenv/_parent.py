@@ -1,6 +1,5 @@
 """What the program gets from the monitor, and what the monitor lets go of for it."""
 
-import fcntl
 import os
 
 import crashenv
@@ -19,6 +18,8 @@ _F_SETPIPE_SZ = 1031  # named in fcntl from 3.10 on
 
 def open_pipe() -> "tuple[int, int]":
     """Our end, which raises SIGIO when there is something to read, and the program's."""
+    import fcntl
+
     ours, passed = open_pair()
     fcntl.fcntl(ours, fcntl.F_SETOWN, os.getpid())
     fcntl.fcntl(ours, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
@@ -27,6 +28,8 @@ def open_pipe() -> "tuple[int, int]":
 
 def open_pair() -> "tuple[int, int]":
     """A pipe's two ends, the one to pass at a high number. Raises OSError."""
+    import fcntl
+
     ours, other = os.pipe()
     try:
         fcntl.fcntl(other, _F_SETPIPE_SZ, _PIPE_SIZE)
@@ -46,6 +49,8 @@ def open_family() -> "tuple[int, int]":
     The end to read, which raises SIGIO, and a memfd. Raises OSError, AttributeError where
     there is none.
     """
+    import fcntl
+
     ours, other = os.pipe()
     os.close(other)  # whoever opens it anew has one
     fcntl.fcntl(ours, fcntl.F_SETOWN, os.getpid())

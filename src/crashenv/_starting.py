@@ -8,6 +8,7 @@ import crashenv
 PARENT = "CRASHENV_PARENT"  # process id, pidfd, command line
 _SINK = "CRASHENV_SINK"
 _LONGEST = 1 << 16  # bytes
+_NO_WINDOW, _NEW_PROCESS_GROUP = 0x08000000, 0x200
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,8 +29,8 @@ def start_monitor(
     would or as its words, ``sink`` is one URL or several to send the crashes to, which no
     list of processes shows, and ``options`` are more of ``crashenv collect``'s. The monitor
     has a session of its own and outlives this process, so it also reports that SIGKILL
-    ended it. Returns its process id, None where there can be none (not Linux). Calling it
-    again starts another, which replaces the first.
+    ended it. Returns its process id, None where there can be none (neither Linux nor
+    Windows). Calling it again starts another, which replaces the first.
 
     Raises OSError if it cannot be started, TypeError if an argument is of a wrong type.
     """
@@ -42,7 +43,7 @@ def start_monitor(
     if on_crash is not None:
         words = on_crash if isinstance(on_crash, str) else " ".join(map(quote, on_crash))
         command += ["--on-crash", words]
-    if sys.platform != "linux":
+    if sys.platform not in ("linux", "win32"):
         return None
     variables = {k: v for k, v in os.environ.items() if k not in ("PYDEBUG", "CRASHENV")}
     if sink is not None:
@@ -52,6 +53,8 @@ def start_monitor(
     package = os.path.dirname(os.path.dirname(os.path.abspath(crashenv.__file__)))
     paths = [package, variables.get("PYTHONPATH", "")]
     variables["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
+    if os.name == "nt":
+        return _start_on_windows(command, variables)
     reader, writer = os.pipe()
     passed = [os.pidfd_open(os.getpid())] if hasattr(os, "pidfd_open") else []
     with open("/proc/self/cmdline", "rb") as file:
@@ -74,3 +77,42 @@ def start_monitor(
     # Nobody waits for it here: it ends after this process.
     process.returncode = 0
     return process.pid
+
+
+def _start_on_windows(command: "list[str]", variables: "dict[str, str]") -> int:
+    """The same; the monitor has no console, and a handle of this process to wait for."""
+    import subprocess
+
+    from crashenv import _parent_windows
+    from crashenv._seldom import windows
+
+    reader, writer = map(windows.descriptor, _parent_windows.open_pair(is_overlapped=False))
+    own = windows.open_own_process()
+    variables[PARENT] = "\x1f".join([str(os.getpid()), str(own), *windows.original_argv()])
+    startup = vars(subprocess)["STARTUPINFO"](lpAttributeList={"handle_list": [own]})
+    try:
+        process = subprocess.Popen(
+            command,
+            stdin=reader,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL if not _has_stderr() else None,
+            env=variables,
+            startupinfo=startup,
+            creationflags=_NO_WINDOW | _NEW_PROCESS_GROUP,
+        )
+        crashenv.set_crash_output(writer)
+    finally:
+        os.close(reader)
+        os.close(writer)
+        windows.close(own)
+    process.returncode = 0
+    return process.pid
+
+
+def _has_stderr() -> bool:
+    """A service has none."""
+    try:
+        os.fstat(2)
+    except OSError:
+        return False
+    return True

@@ -32,8 +32,13 @@ def default_folder() -> str:
     """``$XDG_STATE_HOME/crashenv`` (XDG Base Directory Specification 0.8).
 
     A relative value is invalid there, and so ignored. A user whom nobody knows, as in
-    some containers, has its home in the root.
+    some containers, has its home in the root. On Windows ``%LOCALAPPDATA%\\crashenv``.
     """
+    if os.name == "nt":
+        data = os.environ.get("LOCALAPPDATA", "")
+        if not os.path.isabs(data):
+            data = os.path.join(os.path.expanduser("~"), "AppData", "Local")
+        return os.path.join(data, "crashenv")
     state = os.environ.get("XDG_STATE_HOME", "")
     if not os.path.isabs(state):
         home = os.path.expanduser("~")
@@ -53,15 +58,24 @@ def problem(folder: str) -> str:
             return "%s is not a folder" % folder
         if not os.access(folder, os.W_OK | os.X_OK):
             return "%s cannot be written" % folder
-        status = os.statvfs(folder)
+        is_full = _is_full(folder)
     except OSError as error:
         return str(error)
-    is_full = status.f_blocks and not (status.f_bavail if os.geteuid() else status.f_bfree)
     try:
         is_full = is_full and not files(folder)  # the oldest of which would make room
     except OSError:
         pass
     return "no space is left in %s" % folder if is_full else ""
+
+
+def _is_full(folder: str) -> bool:
+    """Raises OSError."""
+    if not hasattr(os, "statvfs"):  # Windows
+        import shutil
+
+        return not shutil.disk_usage(folder).free
+    status = os.statvfs(folder)
+    return bool(status.f_blocks and not (status.f_bavail if os.geteuid() else status.f_bfree))
 
 
 def files(folder: str) -> "list[str]":
@@ -193,7 +207,7 @@ class Store:
         # Not the process id: every container that shares the folder may be process 1.
         name = "." + os.urandom(8).hex() + _UNFINISHED
         unfinished = os.path.join(self._folder, name)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
         try:
             fd = os.open(unfinished, flags, 0o600)
             try:
@@ -202,7 +216,7 @@ class Store:
                     view = view[os.write(fd, view) :]
             finally:
                 os.close(fd)
-            os.rename(unfinished, path)
+            os.replace(unfinished, path)
         except BaseException:
             _remove(unfinished)
             raise

@@ -39,12 +39,17 @@ def main(arguments: "Sequence[str]") -> int:
 
 
 def _collect(values: "Values") -> int:
-    if sys.platform != "linux":
-        raise UsageError("needs Linux")
+    if sys.platform not in ("linux", "win32"):
+        raise UsageError("needs Linux or Windows")
     run.leave_to_the_program()
-    from crashenv._monitor import collect
-
     options = run.options(values)
     options.command = []
-    collect.run(options)
+    if sys.platform == "win32":
+        from crashenv._monitor.windows import collect
+
+        collect(options)
+    else:
+        from crashenv._monitor import collect as collecting
+
+        collecting.run(options)
     return 0

@@ -62,7 +62,7 @@ def main(arguments: "Sequence[str]") -> int:
 def _dump(values: "Values") -> int:
     if len(values.operands) != 1 or not values.operands[0].isdigit():
         raise UsageError("which process? a PID")
-    if not os.path.isdir("/proc/self/fd"):
+    if os.name != "posix" or not os.path.isdir("/proc/self/fd"):
         raise UsageError("needs /proc")
     pid = int(values.operands[0])
     try:

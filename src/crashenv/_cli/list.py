@@ -172,6 +172,7 @@ def is_meant(row: "Row", values: "Values") -> bool:
 
 
 def _matches(path: str, pattern: str) -> bool:
+    path, pattern = path.replace("\\", "/"), pattern.replace("\\", "/")
     name = path if "/" in pattern else path.rpartition("/")[2]
     if "*" in pattern or "?" in pattern:
         from fnmatch import fnmatchcase
@@ -289,7 +290,7 @@ class _Cells:
     def of(self, row: "Row") -> "tuple[str, ...]":
         program, where, summary = row["program"] or "-", row["where"] or "-", row["summary"]
         if program not in self._names:
-            self._names[program] = printable(program.rpartition("/")[2] or "-")
+            self._names[program] = printable(program.replace("\\", "/").rpartition("/")[2] or "-")
         for text in (where, summary):
             if text not in self._shown:
                 self._shown[text] = printable(text)

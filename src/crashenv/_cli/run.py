@@ -33,15 +33,22 @@ def main(arguments: "Sequence[str]") -> int:
 def _run(values: "Values") -> int:
     if not values.operands:
         raise UsageError("no COMMAND to run")
-    if sys.platform != "linux":
-        raise UsageError("needs Linux")
-    if not hasattr(_signal, "sigwaitinfo"):
+    if sys.platform not in ("linux", "win32"):
+        raise UsageError("needs Linux or Windows")
+    for key in ("capture_stderr", "dump_on_term"):
+        if sys.platform == "win32" and values[key] is not None:
+            raise UsageError("there is no --%s on Windows" % key.replace("_", "-"))
+    if sys.platform == "linux" and not hasattr(_signal, "sigwaitinfo"):
         raise UsageError("needs CPython: %s cannot wait for signals" % sys.implementation.name)
     earlier = leave_to_the_program()
-    from crashenv._monitor import loop
-
     asked = options(values)
     asked.earlier = earlier
+    if os.name == "nt":
+        from crashenv._monitor import windows
+
+        windows.run(asked)
+    from crashenv._monitor import loop
+
     loop.run(asked)
 
 
@@ -135,6 +142,10 @@ def _summary(
 
 def _on_crash(command: "list[str]") -> "Callable[[Dispositions], Receiver]":
     def make(dispositions: "Dispositions") -> "Receiver":
+        if os.name == "nt":
+            from crashenv._monitor.windows import Hook as WindowsHook
+
+            return WindowsHook(command, dispositions)
         from crashenv._monitor.hooks import Hook
 
         return Hook(command, dispositions)

@@ -66,7 +66,8 @@ def _show(values: "Values") -> int:
     own.prefer(values["own"] or ())
     problems = crashes.Problems("show")
     prefix, files = _split_operands(values.operands)
-    if files and not os.path.lexists(files[0]) and "/" not in files[0] and "." not in files[0]:
+    is_name = files and not {"/", os.sep, "."} & {*files[0]}
+    if is_name and not os.path.lexists(files[0]):
         told = "crashenv show: %s: No such file, nor the beginning of an id, whose digits are"
         sys.stderr.write(told % printable(files[0]) + " 0-9 and a-f: see 'crashenv list'\n")
         return UNREADABLE

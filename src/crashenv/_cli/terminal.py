@@ -143,7 +143,7 @@ def write(text: str) -> None:
 
 def page(text: str) -> None:
     """Through $PAGER or less(1), if standard output is a terminal."""
-    pager = os.environ.get("PAGER", _PAGER)
+    pager = os.environ.get("PAGER", _PAGER if os.name == "posix" else "")
     if not pager.strip() or pager.strip() == "cat" or not sys.stdout.isatty():
         write(text)
         return
@@ -151,7 +151,8 @@ def page(text: str) -> None:
     import subprocess
 
     # A pager that has ended already is no reason to end: it may not have been found.
-    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    if hasattr(signal, "SIGPIPE"):
+        signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     variables = {"LESS": _PAGER_OPTIONS, **os.environ}
     try:
         process = subprocess.Popen(pager, shell=True, stdin=subprocess.PIPE, env=variables)

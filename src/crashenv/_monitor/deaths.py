@@ -2,7 +2,7 @@
 
 import os
 
-from crashenv._monitor import oom
+from crashenv._monitor import ntstatus, oom
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -60,6 +60,8 @@ def is_crash(ending: "Ending", stderr: "bytes | None") -> bool:
     may; only what it printed tells.
     """
     if ending["signal"] == "SIGKILL" or is_core_signal(ending):
+        return True
+    if ntstatus.is_crash(ending["status"]):
         return True
     return ending["status"] == 1 and fatal_error(stderr)[0] != b""
 
@@ -123,6 +125,8 @@ def cause(ending: "Ending") -> str:
     """In a few words, for people."""
     if ending["signal"] is None and ending["status"] is None:
         return "ended without a clean exit"
+    if ending["signal"] is None and ending["status"] != 1:
+        return "ended by %s" % ntstatus.told(ending["status"] or 0)
     if ending["signal"] is None:
         return "exited with status %s before the program began" % ending["status"]
     if ending["signal"] == "SIGKILL" and ending["oom_kills"]:

@@ -4,6 +4,8 @@ import os
 
 from crashenv._monitor.say import say
 
+_BINARY: int = getattr(os, "O_BINARY", 0)  # Windows
+
 
 def replace(path: str, text: str) -> None:
     """The file has either the old content or all of ``text``; others may read it.
@@ -12,11 +14,11 @@ def replace(path: str, text: str) -> None:
     """
     unfinished = "%s.%s.unfinished" % (path, os.urandom(4).hex())
     try:
-        fd = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        fd = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o666)
         try:
             with open(fd, "wb") as file:
                 file.write(text.encode("utf-8", "backslashreplace"))
-            os.rename(unfinished, path)
+            os.replace(unfinished, path)
         except OSError:
             os.unlink(unfinished)
             raise
@@ -27,7 +29,7 @@ def replace(path: str, text: str) -> None:
 def append(path: str, text: str) -> None:
     """In one piece, as far as the system allows, for others may append too."""
     try:
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | _BINARY, 0o666)
         with open(fd, "wb") as file:
             file.write(text.encode("utf-8", "backslashreplace"))
     except OSError as error:

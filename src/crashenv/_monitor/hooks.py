@@ -36,13 +36,7 @@ class Hook:
 
     def take(self, record: "Record", content: bytes, path: str) -> None:
         """Run it with ``content`` on its standard input, when those before have ended."""
-        variables = {
-            "CRASHENV_ID": record["id"],
-            "CRASHENV_KIND": record["kind"],
-            "CRASHENV_SUMMARY": printable(record["summary"]),
-            "CRASHENV_PROGRAM": printable(record["program"] or ""),
-            "CRASHENV_FILE": path,
-        }
+        variables = variables_of(record, path)
         size = sum(waiting[1] for waiting in self._waiting)
         if len(self._waiting) >= _MOST_WAITING or (self._waiting and size > _MOST_BYTES):
             self._lost += 1
@@ -121,3 +115,14 @@ class Hook:
 
     def _fail(self, reason: str) -> None:
         say("--on-crash %s: %s" % (self._command[0], reason))
+
+
+def variables_of(record: "Record", path: str) -> "dict[str, str]":
+    """What the program finds in its environment."""
+    return {
+        "CRASHENV_ID": record["id"],
+        "CRASHENV_KIND": record["kind"],
+        "CRASHENV_SUMMARY": printable(record["summary"]),
+        "CRASHENV_PROGRAM": printable(record["program"] or ""),
+        "CRASHENV_FILE": path,
+    }

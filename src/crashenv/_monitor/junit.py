@@ -4,10 +4,10 @@ As Ant's JUnit task writes it; the common subset of the schemas in use, so that
 Jenkins, GitLab and the actions for GitHub read it.
 """
 
-import os
 from time import gmtime, monotonic, strftime, time
 
 from crashenv._monitor import files
+from crashenv._seldom.crashfile import host_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class JUnit:
         count = len(self._cases)
         seconds = monotonic() - self._began
         begin = strftime("%Y-%m-%dT%H:%M:%S", gmtime(self._started))
-        parts = [_HEAD % (count, count, seconds, begin, _escaped(os.uname().nodename))]
+        parts = [_HEAD % (count, count, seconds, begin, _escaped(host_name()))]
         for record, text in self._cases:
             where = " (%s)" % record["where"] if record["where"] else ""
             parts.append(

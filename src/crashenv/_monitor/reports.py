@@ -5,7 +5,7 @@ import select
 from time import monotonic, time_ns
 
 from crashenv import _store
-from crashenv._monitor import deaths, resource
+from crashenv._monitor import deaths, ntstatus, resource
 from crashenv._monitor.say import printable, say
 from crashenv._reading import build, dumps
 from crashenv._reading.encode import to_json
@@ -14,7 +14,10 @@ from crashenv._wire import timestamp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Union
+
     from crashenv._monitor.family import Member
+    from crashenv._monitor.jobs import Ended
     from crashenv._monitor.options import Options
     from crashenv._monitor.receivers import Receivers
     from crashenv._reading.frames import Frame
@@ -30,9 +33,14 @@ _ATOMIC = 4096  # bytes that are written to a pipe in one piece (PIPE_BUF, pipe(
 
 
 class Reports:
-    """``pid`` is the program's; ``last_byte`` says when it last wrote, monotonic."""
+    """``pid`` is the program's; ``last_byte`` says when it last wrote, monotonic.
 
-    def __init__(self, options: "Options", pid: int, receivers: "Receivers") -> None:
+    Where it does not ``believe dumps``, one counts only with a death that it belongs to.
+    """
+
+    def __init__(
+        self, options: "Options", pid: int, receivers: "Receivers", believes_dumps: bool = True
+    ) -> None:
         self.last_byte = monotonic()
         self._options = options
         self._pid = pid
@@ -40,6 +48,7 @@ class Reports:
         self._is_flushed = False
         self._waiting: list[Frame] = []
         self._waiting_bytes = 0
+        self._believes_dumps = believes_dumps
         # Dumps, which do not say whose they are, and until when a death may claim them.
         self._unclaimed: list[tuple[float, Frame]] = []
         self._lost = self._lost_before = 0
@@ -72,18 +81,29 @@ class Reports:
 
                 path = crashfile.expand_pid(crashfile.expand(fd), self._pid)
                 fd = self._options.earlier = crashfile.open_file(path)
+            view = memoryview(data)
+            if os.name == "nt":  # it is in a mode in which no write waits
+                from crashenv._seldom import windows
+
+                while view:
+                    view = view[windows.write(fd or 0, view) :]
+                return
             poll = select.poll()
             poll.register(fd or 0, select.POLLOUT)
-            view = memoryview(data)
             while view and poll.poll(_PATIENCE):
                 view = view[os.write(fd or 0, view[:_ATOMIC]) :]
+        except BlockingIOError:
+            pass
         except (OSError, ValueError) as error:  # its reader has gone, or it cannot be opened
             self._options.earlier = None
             say("the earlier crash output gets nothing: %s" % error)
 
     def _queue(self, frames: "list[Frame]") -> None:
         for frame in frames:
-            if frame.kind == "dump" and len(self._unclaimed) < _MOST_UNCLAIMED:
+            if frame.raw.startswith(ntstatus.DUMPS) and not self._believes_dumps:
+                del self._unclaimed[: 1 - _MOST_UNCLAIMED]
+                self._unclaimed.append((0, frame))
+            elif frame.kind == "dump" and len(self._unclaimed) < _MOST_UNCLAIMED:
                 self._unclaimed.append((monotonic() + _QUIET, frame))
             elif len(self._waiting) >= _MOST_WAITING or self._waiting_bytes >= _MOST_BYTES:
                 self._lost += 1
@@ -95,7 +115,7 @@ class Reports:
         """In how many seconds ``work``, or ``flush``, has something to do."""
         found: list[float] = [0] if self._waiting else []
         now = monotonic()
-        if self._unclaimed:
+        if self._unclaimed and self._believes_dumps:
             found.append(max(0, self._unclaimed[0][0] - now))
         if not self._is_flushed:
             found.append(self.last_byte + _QUIET - now)
@@ -103,7 +123,7 @@ class Reports:
 
     def work(self) -> None:
         """Keep one report."""
-        if self._unclaimed and self._unclaimed[0][0] <= monotonic():
+        if self._believes_dumps and self._unclaimed and self._unclaimed[0][0] <= monotonic():
             self._waiting.append(self._unclaimed.pop(0)[1])
         if self._waiting:
             frame = self._waiting.pop(0)
@@ -130,11 +150,15 @@ class Reports:
         """Keep what it left, and its death if that was a crash."""
         self._is_flushed = True
         self._queue(self._splitter.flush())
-        if not deaths.is_crash(ending, stderr):
+        dump = None
+        if not self._believes_dumps:
+            dump = self._claim_by_status(ending["status"])
+        elif deaths.is_core_signal(ending):
+            dump = self._claim(b"")
+        if dump is None and not deaths.is_crash(ending, stderr):
             self._keep_waiting()
             self._add_ending(ending)
             return
-        dump = self._claim(b"") if deaths.is_core_signal(ending) else None
         self._keep_waiting()
         record = self._death(ending, stderr, dump)
         if words:
@@ -168,18 +192,35 @@ class Reports:
         if member.is_gone:
             told = dumps.parse(raw.decode("utf-8", "backslashreplace").split("\n"))
             ending["signal"] = told["signal"]
-        command = member.command or self._options.command
+        self._keep_member(member, ending, raw)
+
+    def process_ended(self, process: "Ended", ending: "Ending") -> None:
+        """The same, of a process of which nothing is known but how it ended."""
+        self._queue(self._splitter.flush())
+        dump = self._claim_by_status(ending["status"])
+        if dump is not None or deaths.is_crash(ending, None):
+            self._keep_member(process, ending, dump.raw if dump else b"")
+
+    def _keep_member(self, member: "Union[Member, Ended]", ending: "Ending", dump: bytes) -> None:
         record = build.death(
             member.pid,
             timestamp(time_ns()),
             deaths.program(member.origin or self._options.command),
-            deaths.text_of_member(ending, member.pid, member.parent, raw),
+            deaths.text_of_member(ending, member.pid, member.parent, dump),
         )
-        record["ending"], record["command"] = ending, command
+        record["ending"], record["command"] = ending, member.command or self._options.command
         record["parent"], record["process"] = member.parent, member.name or None
         if member.words:
             record["last_words"] = member.words
         self._keep(record)
+
+    def _claim_by_status(self, status: "int | None") -> "Frame | None":
+        """The newest dump of what ended a process with ``status``."""
+        found = [item for item in self._unclaimed if ntstatus.belongs(item[1].raw, status)]
+        if not found:
+            return None
+        self._unclaimed.remove(found[-1])
+        return found[-1][1]
 
     def _claim(self, thread: bytes) -> "Frame | None":
         """The newest dump in which ``thread`` is."""
@@ -202,8 +243,9 @@ class Reports:
     # --- one record
 
     def _keep_waiting(self) -> None:
-        self._waiting += [frame for _, frame in self._unclaimed]
-        self._unclaimed = []
+        if self._believes_dumps:
+            self._waiting += [frame for _, frame in self._unclaimed]
+            self._unclaimed = []
         while self._waiting:
             self.work()
 

@@ -10,10 +10,13 @@ _LONGEST_TEXT = 300  # characters
 
 def say(text: str) -> None:
     """Write a line to stderr, unless nobody reads there."""
-    poll = select.poll()
-    poll.register(2, select.POLLOUT)
     line = text.encode("utf-8", "backslashreplace")[:_LONGEST]
     try:
+        if os.name == "nt":  # has no poll
+            os.write(2, b"crashenv: %s\r\n" % line)
+            return
+        poll = select.poll()
+        poll.register(2, select.POLLOUT)
         if poll.poll(_PATIENCE):
             os.write(2, b"crashenv: %s\n" % line)
     except OSError:

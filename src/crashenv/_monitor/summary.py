@@ -74,7 +74,7 @@ class Summary:
         folded = []
         for record, seen in self._kinds.values():
             what = _escaped(redact(record["summary"], self._redacted)[0])
-            program = (record["program"] or "").rpartition("/")[2]
+            program = (record["program"] or "").replace("\\", "/").rpartition("/")[2]
             cells = (
                 seen,
                 what,

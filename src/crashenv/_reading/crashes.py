@@ -4,6 +4,7 @@ import os
 import sys
 
 from crashenv import _store
+from crashenv._reading import files
 from crashenv._reading.decode import decode
 
 TYPE_CHECKING = False
@@ -175,7 +176,7 @@ def _loaded_file(path: str) -> "Optional[Any]":
     try:
         if os.path.getsize(path) > _LARGEST_RECORD:
             return None
-        with open(path, "rb") as file:
+        with open(files.open_shared(path), "rb") as file:
             return _loaded(file.read(_LARGEST_RECORD))
     except OSError:
         return None

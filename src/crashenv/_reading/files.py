@@ -4,6 +4,9 @@ import os
 import stat
 import time
 
+if os.name == "nt":
+    from crashenv._seldom import windows
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -14,11 +17,18 @@ _PAUSE = 0.25  # seconds between two looks at a file that did not grow
 STANDARD_INPUT = "-"
 
 
+def open_shared(path: str, flags: int = 0) -> int:
+    """To read; others may rename or remove the file meanwhile. Raises OSError."""
+    if os.name == "nt":
+        return windows.open_to_read(path)
+    return os.open(path, os.O_RDONLY | flags)
+
+
 def open_file(path: str) -> int:
     """A descriptor to read from; ``-`` is standard input. Raises OSError."""
     if path == STANDARD_INPUT:
         return 0
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    fd = open_shared(path)
     if stat.S_ISDIR(os.fstat(fd).st_mode):
         os.close(fd)
         raise IsADirectoryError(21, os.strerror(21), path)

@@ -38,10 +38,14 @@ def activate(start: "Any", variable: str) -> None:
     # No child is to try a wrong item again, or to warn of it again.
     wrong = {given.partition("=")[0] for given, _ in problems}
     if item is not None:
-        wrong.add(item.partition("=")[0])
+        wrong.update(("crashfile",) if settings.path is not None else ("crashfd", "crashhandle"))
     _rewrite(variable, replaced(text, wrong, item))
     if item is not None or settings.threads == "fatal":
         start._use(start._state, output, interpreters.is_main())
+        if os.name == "nt":
+            from crashenv._seldom import windows
+
+            windows.take(start._state, output)
     if problems:
         from crashenv._seldom import warning
 
@@ -81,14 +85,16 @@ def _adopt_file(template: str, output: "SimpleNamespace", state: "Any") -> str:
     Raises Problem or OSError.
     """
     template = crashfile.expand(template)
-    outputs.open_path(output, crashfile.expand_pid(template), state)
-    if "%p" in template.replace("%%", ""):
+    is_own = crashfile.is_own(template)
+    outputs.open_path(output, crashfile.expand_pid(template), state, is_own)
+    if is_own:
+        crashfile.sweep(template)
 
         def in_child(current: "SimpleNamespace") -> None:
             workers.patch(state)
             outputs.close(current)
             current.fd = -1
-            outputs.open_path(current, crashfile.expand_pid(template), state)
+            outputs.open_path(current, crashfile.expand_pid(template), state, is_own)
             if state.output is current:
                 state.use(state, current)
 
@@ -100,6 +106,10 @@ def _adopt_file(template: str, output: "SimpleNamespace", state: "Any") -> str:
 
 
 def _adopt_descriptor(settings: "Settings", output: "SimpleNamespace", state: "Any") -> str:
+    if os.name == "nt":
+        from crashenv._seldom import windows
+
+        return windows.adopt_passed(settings, output, state)
     fd, expected = settings.fd, settings.identity
     assert fd is not None
     elsewhere = ":" + settings.elsewhere if settings.elsewhere else ""
@@ -203,5 +213,7 @@ def _rewrite(variable: str, text: str) -> None:
 def item_of(settings: "Settings") -> str:
     if settings.path is not None:
         return "crashfile=" + settings.path
+    if settings.handle is not None:
+        return "crashhandle=%d" % settings.handle
     name = settings.listen_name
     return "crashfd=" + (str(settings.fd) if name is None else "@" + name)

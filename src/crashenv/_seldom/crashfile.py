@@ -7,7 +7,14 @@ from time import time
 
 from crashenv._seldom.settings import Problem
 
+if os.name == "nt":
+    from crashenv._seldom import windows
+
 _ENXIO = 6  # on every system; errno would be one more module
+
+
+_OLD = 60  # seconds; who has just opened its file may not hold it yet
+_MOST_SWEPT = 1000  # entries of the folder that one start looks at
 
 
 def expand(template: str) -> str:
@@ -18,7 +25,7 @@ def expand(template: str) -> str:
     parts = template.split("%%")
     for index, part in enumerate(parts):
         part = part.replace("%t", str(int(time())))
-        part = part.replace("%h", _file_name(os.uname().nodename if hasattr(os, "uname") else ""))
+        part = part.replace("%h", _file_name(host_name()))
         parts[index] = part.replace("%e", _file_name(_program_name()))
     path = "%%".join(parts)
     if not os.path.isabs(path):
@@ -29,6 +36,10 @@ def expand(template: str) -> str:
 def expand_pid(template: str, pid: int = 0) -> str:
     """``%p`` is ``pid``, or our own."""
     return "%".join(p.replace("%p", str(pid or os.getpid())) for p in template.split("%%"))
+
+
+def host_name() -> str:
+    return windows.host() if os.name == "nt" else os.uname().nodename
 
 
 def _file_name(name: str) -> str:
@@ -44,12 +55,14 @@ def _program_name() -> str:
         # The arguments that follow the module are sys.argv[1:]
         name = _original_argv()[-len(argv) :][:1]
         return name[0].rpartition("-m")[2] if name and name[0].startswith("-") else "".join(name)
-    return "" if argv[0] == "-c" else os.path.basename(argv[0].rstrip("/"))
+    return "" if argv[0] == "-c" else os.path.basename(argv[0].rstrip("/" + os.sep))
 
 
 def _original_argv() -> "list[str]":
     if hasattr(sys, "orig_argv"):  # 3.10 and later
         return list(sys.orig_argv)
+    if os.name == "nt":
+        return windows.original_argv()
     with open("/proc/self/cmdline", "rb") as file:
         return [os.fsdecode(arg) for arg in file.read().split(b"\0")[:-1]]
 
@@ -62,7 +75,7 @@ def open_file(path: str) -> int:
     if not _link_allowed(path):
         flags |= getattr(os, "O_NOFOLLOW", 0)
     try:
-        fd = os.open(path, flags, 0o600)
+        fd = windows.open_append(path) if os.name == "nt" else os.open(path, flags, 0o600)
     except OSError as error:
         if not _link_allowed(path) and os.path.islink(path):
             raise Problem("is a symbolic link") from None
@@ -98,15 +111,73 @@ def _link_allowed(path: str) -> bool:
         return False
 
 
+def is_own(template: str) -> bool:
+    """Whether each process has a file of its own."""
+    return "%p" in template.replace("%%", "")
+
+
+def hold(fd: int) -> None:
+    """Let others see that this process lives, as long as it has the file open (flock(2)).
+
+    The lock ends with the process, however it ends, and with an exec: ``fd`` is close-on-exec.
+    """
+    try:
+        from fcntl import LOCK_NB, LOCK_SH, flock
+
+        flock(fd, LOCK_SH | LOCK_NB)
+    except (ImportError, OSError):  # Windows; a file system without locks
+        pass
+
+
+def sweep(template: str) -> None:
+    """Remove what processes left empty that were killed, or executed another program."""
+    folder, name = os.path.split(template)
+    parts = name.replace("%%", "\0").split("%p")
+    if len(parts) != 2 or is_own(folder):
+        return
+    first, last = (part.replace("\0", "%") for part in parts)
+    try:
+        from fcntl import LOCK_EX, LOCK_NB, flock
+
+        with os.scandir(folder.replace("%%", "%")) as entries:
+            for entry, _ in zip(entries, range(_MOST_SWEPT)):
+                number = entry.name[len(first) : len(entry.name) - len(last)]
+                if first + number + last != entry.name or not number.isdigit():
+                    continue
+                if not _is_old_and_empty(entry.stat(follow_symlinks=False)):
+                    continue
+                fd = os.open(entry.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+                try:
+                    flock(fd, LOCK_EX | LOCK_NB)
+                    status = os.fstat(fd)
+                    remove_if_empty(fd, (status.st_dev, status.st_ino), entry.path)
+                except OSError:  # a living process holds it
+                    pass
+                finally:
+                    os.close(fd)
+    except (ImportError, OSError):
+        pass
+
+
+def _is_old_and_empty(status: "os.stat_result") -> bool:
+    is_ours = stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid()
+    return is_ours and not status.st_size and status.st_mtime < time() - _OLD
+
+
+def _identity(status: "os.stat_result") -> "tuple[int, int]":
+    if os.name == "nt":
+        return windows.of(status)[:0:-1]
+    return status.st_dev, status.st_ino
+
+
 def remove_if_empty(fd: int, expected: "tuple[int, int]", path: str) -> None:
     """Unlink the file if it is still that of ``fd``, which is ours, and nothing was written."""
     try:
-        status = os.fstat(fd)
-        if (status.st_dev, status.st_ino) != expected:
+        if _identity(os.fstat(fd)) != expected:
             return
         status = os.stat(path, follow_symlinks=False)
         regular = stat.S_ISREG(status.st_mode)
-        if (status.st_dev, status.st_ino) == expected and regular and not status.st_size:
+        if _identity(status) == expected and regular and not status.st_size:
             os.unlink(path)
     except (OSError, OverflowError):
         pass

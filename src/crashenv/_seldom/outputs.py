@@ -29,6 +29,9 @@ from _thread import allocate_lock, start_new_thread
 from crashenv._seldom import crashfile
 from crashenv._seldom.settings import Problem
 
+if os.name == "nt":
+    from crashenv._seldom import windows
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import SimpleNamespace
@@ -55,13 +58,22 @@ def new() -> "SimpleNamespace":
 
 
 def identity(status: "os.stat_result") -> "Identity":
+    if os.name == "nt":
+        return windows.of(status)[:0:-1]
     return status.st_dev, status.st_ino
+
+
+def identity_of(fd: int) -> "Identity":
+    """Raises OSError."""
+    if os.name == "nt":
+        return windows.fstat(fd)[:0:-1]
+    return identity(os.fstat(fd))
 
 
 def is_file(fd: int, expected: "Identity") -> bool:
     """Whether descriptor ``fd`` is open and is the ``expected`` file."""
     try:
-        return identity(os.fstat(fd)) == expected
+        return identity_of(fd) == expected
     except (OSError, OverflowError):
         return False
 
@@ -89,6 +101,9 @@ def open_source(output: "SimpleNamespace", fd: int, state: "Any") -> None:
     files never block and are only duplicated: the common offset keeps one writer from
     overwriting the other. Sockets cannot be opened; poll(2) has to tell.
     """
+    if os.name == "nt":
+        windows.open_source(output, fd, state)
+        return
     status = os.fstat(fd)
     mode = status.st_mode
     if stat.S_ISDIR(mode):
@@ -105,18 +120,20 @@ def open_source(output: "SimpleNamespace", fd: int, state: "Any") -> None:
         may_block = stat.S_ISSOCK(mode) and os.get_blocking(fd)
     if own == fd and not stat.S_ISREG(mode):
         output.wait = _poller()
-    _finish(output, own, fd, may_block, state)
+    finish(output, own, fd, may_block, state)
     output.source = fd
 
 
-def open_path(output: "SimpleNamespace", path: str, state: "Any") -> None:
+def open_path(output: "SimpleNamespace", path: str, state: "Any", is_own: bool = False) -> None:
     """Make ``output`` write to the file ``path``. Raises Problem or OSError."""
     own = crashfile.open_file(path)
     status = os.fstat(own)
     may_block = stat.S_ISREG(status.st_mode) and _is_remote(status.st_dev)
-    _finish(output, own, -1, may_block, state)
+    finish(output, own, -1, may_block, state)
     output.is_plain = False
-    output.reopen = lambda current: _reopen(current, path, state)
+    output.reopen = lambda current: _reopen(current, path, state, is_own)
+    if is_own and not may_block:  # on NFS it would be in the way of the lock of writing
+        crashfile.hold(output.fd)
 
 
 def open_passed_elsewhere(
@@ -131,20 +148,21 @@ def open_passed_elsewhere(
     if not is_file(own, expected):
         os.close(own)
         raise OSError(_ENXIO, os.strerror(_ENXIO))
-    _finish(output, own, -1, False, state)
+    finish(output, own, -1, False, state)
     output.reopen, output.is_plain = (lambda current: None), False
 
 
-def _finish(output: "SimpleNamespace", own: int, kept: int, may_block: bool, state: "Any") -> None:
+def finish(output: "SimpleNamespace", own: int, kept: int, may_block: bool, state: "Any") -> None:
     """``own`` becomes the private copy; it is closed unless it is ``kept``."""
     try:
-        output.identity = identity(os.fstat(own))
+        output.identity = identity_of(own)
         output.fd = duplicate_high(own)
     finally:
         if own != kept:
             os.close(own)
     output.dumps = output.fd
-    output.is_plain = output.wait is None and not may_block and output.traceback == "single"
+    is_plain = output.wait is None and not may_block and output.traceback == "single"
+    output.is_plain = is_plain and os.name == "posix"
     if may_block:
         from crashenv._seldom import relay
 
@@ -208,7 +226,7 @@ def _deliver_aside(output: "SimpleNamespace", data: bytes, state: "Any") -> None
         done.acquire(True, output.timeout)
 
 
-def _reopen(current: "SimpleNamespace", path: str, state: "Any") -> None:
+def _reopen(current: "SimpleNamespace", path: str, state: "Any", is_own: bool) -> None:
     """Make ``fd`` the file of ``path`` again: the path counts, not the file that was opened."""
     ours = is_file(current.fd, current.identity)
     try:
@@ -218,7 +236,7 @@ def _reopen(current: "SimpleNamespace", path: str, state: "Any") -> None:
         pass
     before, dumps = current.fd, current.dumps
     try:
-        open_path(current, path, state)
+        open_path(current, path, state, is_own)
     except (OSError, Problem):
         return  # a rotated file that cannot be made anew is better than none
     if current.dumps >= 0 and state.output is current:
@@ -267,9 +285,11 @@ def duplicate_high(fd: int) -> int:
     fcntl(2) finds a free number and takes it in one step: another thread cannot come
     between. Below the limit, as high as costs the kernel little (a table of 32 KiB).
     """
+    if os.name == "nt":
+        return windows.duplicate_high(fd)
     try:
         from fcntl import F_DUPFD_CLOEXEC, fcntl
-    except ImportError:  # Windows
+    except ImportError:  # WebAssembly
         return os.dup(fd)
     high = min(os.sysconf("SC_OPEN_MAX"), 4096)
     for number in (high - 1, high - 64, high // 2, 3):

@@ -4,6 +4,8 @@ Pure: looks at nothing but its argument and the names of the signals, and
 imports nothing that a starting interpreter has not loaded already.
 """
 
+from os import name as os_name
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal as _signal
@@ -20,6 +22,7 @@ LEAST_LIMIT = 1 << 10
 THREADS = ("report", "fatal", "ignore")
 TRACEBACK = ("single", "all")
 
+_OUTPUTS = ("crashfd", "crashhandle", "crashfile")
 _DIGITS = frozenset("0123456789")
 # faulthandler.enable() owns the first five (register() refuses them); nothing
 # can catch the last two (signal(7)).
@@ -34,22 +37,26 @@ def variable(environment: "Mapping[str, str]") -> str:
 class Settings:
     """What one PYDEBUG text asks for.
 
-    ``fd`` is the descriptor number of ``crashfd=N``, ``identity`` the
-    ``(st_dev, st_ino)`` that it must have, ``listen_name`` the name of
+    ``fd`` is the descriptor number of ``crashfd=N``, ``handle`` that of ``crashhandle=H``,
+    ``identity`` the ``(st_dev, st_ino)`` that it must have, ``listen_name`` the name of
     ``crashfd=@NAME``, ``path`` the template of ``crashfile``; at most one of
-    ``fd``, ``listen_name`` and ``path`` is set. ``elsewhere`` is a path by which who did
-    not inherit ``fd`` opens the same file. ``timeout`` is in seconds, ``limit`` in bytes,
-    ``signal`` a signal number or 0. ``tags`` go into the header. ``family`` is what a
-    monitor says of its family.
+    ``fd``, ``handle``, ``listen_name`` and ``path`` is set. ``owner`` is the process that
+    has the handle too, ``is_for_all`` whether more than workers may take it from there.
+    ``elsewhere`` is a path by which who did not inherit ``fd`` opens the same file.
+    ``timeout`` is in seconds, ``limit`` in bytes, ``signal`` a signal number or 0.
+    ``tags`` go into the header. ``family`` is what a monitor says of its family.
     """
 
     __slots__ = (
         "elsewhere",
         "family",
         "fd",
+        "handle",
         "identity",
+        "is_for_all",
         "limit",
         "listen_name",
+        "owner",
         "path",
         "signal",
         "tags",
@@ -60,6 +67,9 @@ class Settings:
 
     def __init__(self) -> None:
         self.fd: int | None = None
+        self.handle: int | None = None
+        self.owner = 0
+        self.is_for_all = False
         self.identity: tuple[int, int] | None = None
         self.listen_name: str | None = None
         self.path: str | None = None
@@ -73,7 +83,8 @@ class Settings:
         self.tags: dict[str, str] = {}
 
     def has_output(self) -> bool:
-        return self.fd is not None or bool(self.listen_name or self.path)
+        passed = self.fd is not None or self.handle is not None
+        return passed or bool(self.listen_name or self.path)
 
 
 class Problem(Exception):
@@ -148,6 +159,7 @@ def number(text: str, most_digits: int = 20) -> int:
 
 
 def _crashfd(settings: "Settings", value: str) -> None:
+    settings.identity = None
     if value.startswith("@") and len(value) > 1:
         settings.listen_name = value[1:]
         return
@@ -168,6 +180,28 @@ def _crashfd(settings: "Settings", value: str) -> None:
     if identity:
         settings.identity = (identity[0], identity[1])
         settings.elsewhere = elsewhere
+
+
+def _crashhandle(settings: "Settings", value: str) -> None:
+    settings.identity = None
+    *parts, last = value.split(":")
+    settings.is_for_all = last == "all" and len(parts) == 4
+    if not settings.is_for_all:
+        parts.append(last)
+    try:
+        handle, *rest = map(number, parts)
+    except Problem:
+        rest = [0]
+    if len(rest) not in (0, 2, 3):
+        raise Problem("is not H, H:DEV:INO or H:DEV:INO:PID")
+    if not 0 < handle < 1 << 32:  # 64-bit handles have 32 significant bits
+        raise Problem("is not a handle")
+    if os_name != "nt":
+        raise Problem("is for Windows; crashfd is what this system has")
+    settings.handle = handle
+    if rest:
+        settings.identity = (rest[0], rest[1])
+        settings.owner = rest[2] if rest[2:] else 0
 
 
 def _crashfile(settings: "Settings", value: str) -> None:
@@ -233,6 +267,8 @@ def signal_number(name: str) -> int:
     signum = getattr(_signal, "SIG" + name, None) if name.isalnum() else None
     if not isinstance(signum, int):
         raise Problem("is not a signal's name")
+    if os_name == "nt" and name != "BREAK":
+        raise Problem("is not BREAK, the only one that Windows can send")
     if signum in [getattr(_signal, "SIG" + other, 0) for other in _NOT_FOR_DUMPS]:
         raise Problem("is a signal that cannot be used")
     return int(signum)
@@ -259,6 +295,7 @@ def _unknown(key: str) -> "Problem":
 
 _SETTERS = {
     "crashfd": _crashfd,
+    "crashhandle": _crashhandle,
     "crashfile": _crashfile,
     "crashthreads": _crashthreads,
     "crashtraceback": _crashtraceback,
@@ -272,14 +309,19 @@ _SETTERS = {
 def _later_output_wins(
     settings: "Settings", items: "dict[str, str | None]", problems: "list[tuple[str, str]]"
 ) -> None:
-    outputs = [key for key in items if key in ("crashfd", "crashfile")]
+    outputs = [key for key in items if key in _OUTPUTS]
     if len(outputs) < 2:
         return
-    if outputs[-1] == "crashfd":
+    winner = outputs.pop()
+    if winner != "crashfile":
         settings.path = None
-    else:
-        settings.fd = settings.identity = settings.listen_name = None
+    if winner != "crashhandle":
+        settings.handle = None
+    if winner != "crashfd":
+        settings.fd = settings.listen_name = None
         settings.elsewhere = ""
-    loser = outputs[0]
-    if not any(item.partition("=")[0] == loser for item, _ in problems):
-        problems.append((loser, "gives way to the later " + outputs[-1]))
+    if winner == "crashfile":
+        settings.identity = None
+    for loser in outputs:
+        if not any(item.partition("=")[0] == loser for item, _ in problems):
+            problems.append((loser, "gives way to the later " + winner))

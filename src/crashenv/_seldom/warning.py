@@ -26,11 +26,16 @@ def warn(variable: str, problems: "Sequence[tuple[str, str]]", on: bool) -> None
     line = "crashenv: %s: %s; %s\n" % (variable, ", ".join(named), end)
     try:
         stderr = sys.stderr.fileno()
-        poll = select.poll()
-        poll.register(stderr, select.POLLOUT)
-        if poll.poll(_TIMEOUT):
+        if os.name == "nt":  # has no poll, and descriptors 0 to 2 in binary mode
+            line = line.replace("\n", os.linesep)
+            is_ready = True
+        else:
+            poll = select.poll()
+            poll.register(stderr, select.POLLOUT)
+            is_ready = bool(poll.poll(_TIMEOUT))
+        if is_ready:
             os.write(stderr, line.encode("ascii", "backslashreplace")[:_LONGEST_LINE])
-    except (AttributeError, OSError, ValueError):  # sys.stderr is None, closed, has no poll
+    except (AttributeError, OSError, ValueError):  # sys.stderr is None, closed
         pass
 
 

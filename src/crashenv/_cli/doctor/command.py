@@ -10,7 +10,7 @@ from crashenv._cli.options import Command, Option
 from crashenv._cli.terminal import Style, printable, write
 from crashenv._seldom import activation, crashfile, outputs
 from crashenv._seldom import settings as texts
-from crashenv._seldom.outputs import identity, is_file
+from crashenv._seldom.outputs import identity, identity_of, is_file
 from crashenv._seldom.settings import Problem, variable
 
 TYPE_CHECKING = False
@@ -134,12 +134,14 @@ def _try_file(template: str) -> str:
     was_there = os.path.lexists(path)
     fd = crashfile.open_file(path)
     if not was_there:
-        crashfile.remove_if_empty(fd, identity(os.fstat(fd)), path)
+        crashfile.remove_if_empty(fd, identity_of(fd), path)
     os.close(fd)
     return path
 
 
 def _try_descriptor(settings: "Settings") -> "Finding":
+    if os.name == "nt":
+        return _try_handle(settings)
     fd = settings.fd
     if settings.listen_name is not None:
         fd = activation.passed_as(settings.listen_name)
@@ -156,6 +158,25 @@ def _try_descriptor(settings: "Settings") -> "Finding":
     outputs.close(output)
     kind = next((name for test, name in _KINDS if test(status.st_mode)), "something else")
     return "ok", "reports go to descriptor %d, %s (%d:%d)" % (fd, kind, *identity(status))
+
+
+def _try_handle(settings: "Settings") -> "Finding":
+    """``crashhandle``, or ``crashfd``, which is another name of a handle."""
+    from crashenv._seldom import windows
+
+    output = outputs.new()
+    try:
+        windows.adopt_passed(settings, output, crashenv._state)
+    except Problem:
+        if settings.identity is None:
+            raise
+        told = "%s is not the file that this PYDEBUG was made for" % activation.item_of(settings)
+        return "note", told + ": this process was not given it; crash output is off, silently"
+    mode = os.fstat(output.fd).st_mode
+    outputs.close(output)
+    kind = next((name for test, name in _KINDS if test(mode)), "something else")
+    told = "reports go to %s, %s (%d:%d)"
+    return "ok", told % (activation.item_of(settings), kind, *output.identity)
 
 
 def _activity() -> "Finding":

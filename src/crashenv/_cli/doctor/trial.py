@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
+import threading
 
 from crashenv._reading import build
 from crashenv._reading.frames import Splitter
@@ -14,10 +14,12 @@ from crashenv._seldom.settings import variable
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from typing import Any
 
     from crashenv._reading.frames import Frame
 
 _DEADLINE = 60  # seconds for one child
+_NO_ERROR_BOXES = 0x8003  # SEM_FAILCRITICALERRORS, NOGPFAULTERRORBOX, NOOPENFILEERRORBOX
 _PYPY = sys.implementation.name == "pypy"
 _DUMP = "dump"
 _NOTHING = "nothing"
@@ -106,6 +108,7 @@ raise Hostile
 """
 _HOOK = "import sys; sys.excepthook = lambda *error: None; raise ValueError('trial')"
 _SIGNAL = "import os; os.kill(os.getpid(), %d)"
+_RAISED = "import signal; signal.raise_signal(%d)"  # os.kill() is TerminateProcess
 _OVERFLOW = "import faulthandler; faulthandler._stack_overflow()"
 _SHARED = "import faulthandler; faulthandler.enable(); " + _SIGNAL
 _FATAL_ERROR = "import ctypes; ctypes.pythonapi.Py_FatalError(b'trial')"
@@ -163,7 +166,12 @@ def trials() -> "Iterator[Trial]":
     module = _interpreters()
     if module:
         source = _SUBINTERPRETER % (module, _THREAD)
-        yield Trial("thread of a sub-interpreter", "thread", source)
+        name = "thread of a sub-interpreter"
+        if os.name == "nt" and sys.version_info[:2] == (3, 12):
+            # An isolated one has no ctypes there.
+            yield Trial(name, _NOTHING, source, remark="only crashfile works there")
+        else:
+            yield Trial(name, "thread", source)
     if hasattr(os, "fork"):
         yield Trial("child by os.fork", "exception", _FORK)
     for method in _start_methods():
@@ -174,6 +182,8 @@ def trials() -> "Iterator[Trial]":
     yield from _native()
     if not _PYPY:
         yield Trial("Py_FatalError", _NOTHING, _FATAL_ERROR, remark=_MONITOR)
+    if os.name == "nt":
+        yield Trial("os.kill", _NOTHING, _SIGNAL % signal.SIGTERM, remark=_MONITOR)
     if hasattr(signal, "SIGKILL"):
         yield Trial("SIGKILL", _NOTHING, _SIGNAL % signal.SIGKILL, remark=_MONITOR)
     yield Trial("sys.exit(1)", _NOTHING, "import sys; sys.exit(1)", remark="is no crash")
@@ -193,10 +203,13 @@ def _start_methods() -> "Sequence[str]":
 
 
 def _native() -> "Iterator[Trial]":
+    source = _SIGNAL if os.name == "posix" else _RAISED
     for name in _FATAL:
         if hasattr(signal, name):
-            yield Trial(name, _DUMP, _SIGNAL % getattr(signal, name))
-    if not _PYPY:  # whose faulthandler has no alternate stack, nor register()
+            yield Trial(name, _DUMP, source % getattr(signal, name))
+    if os.name == "nt":
+        yield Trial("access violation", _DUMP, "import faulthandler; faulthandler._read_null()")
+    elif not _PYPY:  # whose faulthandler has no alternate stack, nor register()
         yield Trial("C stack overflow", _DUMP, _OVERFLOW)
         for name in _CORE:
             if hasattr(signal, name):
@@ -219,31 +232,31 @@ def attempt(trial: Trial) -> Outcome:
                 file.write(trial.source)
             command = [sys.executable, path]
         reader, writer = os.pipe()
+        frames: list[Frame] = []
+        reading = threading.Thread(target=_read, args=(reader, frames), daemon=True)
         try:
-            try:
-                problem = _run(command, folder, writer)
-            finally:
-                os.close(writer)
-            frames = _read(reader)
+            reading.start()
+            problem = _run(command, folder, writer)
         finally:
-            os.close(reader)
+            os.close(writer)
+        # The last of the child's descendants has closed its end, or too much time passed.
+        reading.join(_DEADLINE)
     kinds = [build.record(frame)["kind"] for frame in frames]
     return Outcome(trial, kinds, problem)
 
 
 def _run(command: "Sequence[str]", folder: str, writer: int) -> str:
     """Return what went wrong."""
-    variables = {**os.environ, variable(os.environ): "crashfd=%d" % writer}
+    passing, item = _passing(writer)
     try:
         subprocess.run(
             command,
             cwd=folder,
-            env=variables,
-            pass_fds=[writer],
+            env={**os.environ, variable(os.environ): item},
+            **passing,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            preexec_fn=_no_core_file,
             timeout=_DEADLINE,
             check=False,
         )
@@ -254,22 +267,32 @@ def _run(command: "Sequence[str]", folder: str, writer: int) -> str:
     return ""
 
 
+def _passing(writer: int) -> "tuple[dict[str, Any], str]":
+    """How ``writer`` is passed: subprocess's arguments, and the setting."""
+    if os.name == "posix":
+        return {"pass_fds": [writer], "preexec_fn": _no_core_file}, "crashfd=%d" % writer
+    import msvcrt
+
+    windows: Any = msvcrt
+    windows.SetErrorMode(_NO_ERROR_BOXES)  # which children inherit
+    os.set_inheritable(writer, True)
+    handle = windows.get_osfhandle(writer)
+    startup: Any = vars(subprocess)["STARTUPINFO"](lpAttributeList={"handle_list": [handle]})
+    return {"startupinfo": startup}, "crashhandle=%d" % handle
+
+
 def _no_core_file() -> None:
     import resource
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def _read(reader: int) -> "list[Frame]":
-    """Until the last of the child's descendants has closed its end, or too much time passed."""
-    import select
-
+def _read(reader: int, frames: "list[Frame]") -> None:
     splitter = Splitter()
-    frames: list[Frame] = []
-    deadline = time.monotonic() + _DEADLINE
-    while select.select([reader], [], [], max(0.0, deadline - time.monotonic()))[0]:
+    while True:
         data = os.read(reader, 1 << 16)
         if not data:
             break
         frames += splitter.feed(data)
-    return frames + splitter.close()
+    os.close(reader)
+    frames += splitter.close()

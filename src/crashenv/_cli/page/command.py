@@ -118,7 +118,8 @@ def _write(path: str, text: str) -> None:
         return
     path = os.path.realpath(path)
     unfinished = "%s.%s.unfinished" % (path, os.urandom(4).hex())
-    fd = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    fd = os.open(unfinished, flags, 0o600)
     try:
         with open(fd, "wb") as file:
             file.write(content)

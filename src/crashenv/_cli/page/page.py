@@ -191,7 +191,7 @@ def _kind(kind: "Kind", number: int, body: str, span: "tuple[int, int]", writer:
     seen = _moment(kind.last) if kind.times else "unknown"
     if len(kind.times) > 1:
         seen = "first %s, last %s" % (_moment(kind.times[0]), seen)
-    names = [name.rpartition("/")[2] or name for name in kind.programs]
+    names = [name.replace("\\", "/").rpartition("/")[2] or name for name in kind.programs]
     parts = [seen, _names(names), _names(list(kind.versions), "Python "), _names(list(kind.hosts))]
     about = " · ".join(writer.inline(part) for part in parts if part)
     where = '<span class="about where">%s</span>' % writer.inline(row["where"], 300)

@@ -1,0 +1,465 @@
+"""Windows: handles instead of descriptors, what identifies a file, writes that never wait.
+
+``crashhandle=H[:DEV:INO[:PID[:all]]]`` is Windows' ``crashfd``: H is an inheritable handle,
+whose value a parent passes. A descriptor that the C runtime passes (``crashfd=N``) is told to
+descendants by its handle, which has the same value in each of them. Workers of
+multiprocessing inherit no handle at all, so they duplicate H of the process PID; with
+``all``, so does any descendant that did not inherit it, and a monitor writes that.
+
+DEV and INO are a volume's serial number and the index of a file. ``os.fstat`` has (0, 0) for
+every pipe; here INO is made of the name that the kernel gives a pipe, and where it gives
+none, of the index that the pipe's file system has.
+
+Imported where ``os.name`` is ``"nt"`` and nowhere else.
+"""
+
+import errno
+import os
+import stat
+import sys
+from os import fstat as _fstat
+from os import write as _write
+
+from crashenv._seldom.settings import Problem
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import SimpleNamespace
+    from typing import Any
+
+    from crashenv._seldom.settings import Settings
+
+    _winapi: Any
+    msvcrt: Any
+else:
+    import _winapi
+    import msvcrt
+
+_kernel32: "Any" = None
+_ntdll: "Any" = None
+try:
+    import ctypes
+except ImportError:  # in a sub-interpreter, or left out of a frozen program
+    pass
+else:
+    # Objects of our own: what others say of types and errors is not shared.
+    _library: "Any" = vars(ctypes)["WinDLL"]
+    _kernel32, _ntdll = _library("kernel32"), _library("ntdll")
+    _HANDLE, _buffer = ctypes.c_void_p, ctypes.create_string_buffer
+    _kernel32.CreateMutexW.restype = _HANDLE
+    _kernel32.CreateMutexW.argtypes = [_HANDLE, ctypes.c_int, ctypes.c_wchar_p]
+    _kernel32.ReleaseMutex.argtypes = [_HANDLE]
+    _kernel32.WaitForSingleObject.argtypes = [_HANDLE, ctypes.c_uint32]
+
+_PIPE, _CHARACTERS = 1, 2  # in place of a volume, for what is on none
+_FILE_NAME_INFO = 2  # of GetFileInformationByHandleEx
+_FILE_INTERNAL_INFORMATION = 6  # of NtQueryInformationFile: what the file system calls the file
+_LONGEST_NAME = 1 << 10  # bytes
+_WRITE_DATA, _APPEND_DATA = 2, 4
+_SYNCHRONIZE, _QUERY, _READ_ATTRIBUTES = 0x100000, 0x1000, 0x80
+_READ = 0x80000000  # GENERIC_READ
+_SHARE_ALL, _OPEN_EXISTING, _OPEN_ALWAYS = (
+    7,
+    3,
+    4,
+)  # share: read, write and delete, which rename needs too
+_NORMAL, _OPEN_REPARSE_POINT = 0x80, 0x200000
+_DUP_HANDLE, _SAME_ACCESS = 0x40, 2
+_PIPE_NOWAIT = 1
+_INHERIT = 1  # HANDLE_FLAG_INHERIT
+_IS_REPARSE_POINT = 0x400
+_LINKS = (0xA000000C, 0xA0000003)  # IO_REPARSE_TAG_SYMLINK, _MOUNT_POINT
+_HIGHEST = 2047  # the C runtime makes a table of 64 descriptors for each 64 up to the number
+_BINARY = getattr(os, "O_BINARY", 0) | getattr(os, "O_NOINHERIT", 0)
+_FULL = (errno.EAGAIN, errno.ENOSPC, errno.EINVAL)  # 3.12 and later; before; Wine
+_PIECE = 4096
+_WAIT_OBJECT_0, _WAIT_ABANDONED = 0, 0x80
+_CTRL_BREAK_EVENT = 1
+
+# A program may replace what is in the modules before a crash.
+_is_pipe = stat.S_ISFIFO
+_handle_of: "Any" = msvcrt.get_osfhandle
+
+_mutexes: "dict[tuple[int, int], int]" = {}
+
+
+# --- what a file is
+
+
+def fstat(descriptor: int) -> "tuple[int, int, int]":
+    """``st_mode``, ``st_ino`` and ``st_dev``, as far as ``os.fstat`` has them. Raises OSError."""
+    status = _fstat(descriptor)
+    if _is_pipe(status.st_mode):
+        return status.st_mode, _index_of_pipe(_handle_of(descriptor)), _PIPE
+    if stat.S_ISCHR(status.st_mode):
+        return status.st_mode, 0, _CHARACTERS
+    return of(status)
+
+
+def of(status: "os.stat_result") -> "tuple[int, int, int]":
+    """The same, of a file on a volume.
+
+    Up to 3.11 ``st_dev`` is the lower half of what it is from 3.12 on.
+    """
+    return status.st_mode, status.st_ino, status.st_dev & 0xFFFFFFFF
+
+
+def identity_of_pipe(handle: int) -> "tuple[int, int]":
+    """Raises OSError."""
+    return _PIPE, _index_of_pipe(handle)
+
+
+def _index_of_pipe(handle: int) -> int:
+    if _kernel32 is None:
+        raise OSError(errno.ENXIO, "a pipe cannot be told from another without ctypes")
+    name, known = _buffer(_LONGEST_NAME), _HANDLE(handle)
+    if _kernel32.GetFileInformationByHandleEx(known, _FILE_NAME_INFO, name, _LONGEST_NAME):
+        size = int.from_bytes(name.raw[:4], "little")
+        text = name.raw[4 : 4 + size]
+        if text.strip(b"\\\0"):
+            return _hash(text)
+    status, index = _buffer(16), _buffer(8)
+    told = _ntdll.NtQueryInformationFile(known, status, index, 8, _FILE_INTERNAL_INFORMATION)
+    if told or not any(index.raw):
+        raise OSError(errno.ENXIO, "a pipe without a name")
+    return int.from_bytes(index.raw, "little")
+
+
+def _hash(data: bytes) -> int:
+    """FNV-1a of 64 bits (draft-eastlake-fnv)."""
+    value = 0xCBF29CE484222325
+    for byte in data:
+        value = (value ^ byte) * 0x100000001B3 & 0xFFFFFFFFFFFFFFFF
+    return value
+
+
+def _is(descriptor: int, expected: "tuple[int, int] | None") -> bool:
+    try:
+        _, index, device = fstat(descriptor)
+    except (OSError, OverflowError):
+        return False
+    return (device, index) == expected
+
+
+# --- opening
+
+
+def open_append(path: str) -> int:
+    """Every write goes to the end, whoever else writes; renaming and removing stay possible.
+
+    Raises Problem or OSError.
+    """
+    fd = _open(path, _OPEN_REPARSE_POINT)
+    if os.fstat(fd).st_file_attributes & _IS_REPARSE_POINT:  # type: ignore[attr-defined, unused-ignore]
+        os.close(fd)
+        tag = os.lstat(path).st_reparse_tag  # type: ignore[attr-defined, unused-ignore]
+        if tag in _LINKS:
+            raise Problem("is a symbolic link")
+        fd = _open(path, 0)  # such as a file that is kept in the cloud
+    return fd
+
+
+def open_to_read(path: str) -> int:
+    """Renaming and removing stay possible. Raises OSError."""
+    if os.path.isdir(path):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+    try:
+        handle = _winapi.CreateFile(path, _READ, _SHARE_ALL, 0, _OPEN_EXISTING, _NORMAL, 0)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, path) from None
+    return descriptor(handle, os.O_RDONLY)
+
+
+def _open(path: str, flags: int) -> int:
+    access = _APPEND_DATA | _SYNCHRONIZE | _READ_ATTRIBUTES
+    try:
+        handle = _winapi.CreateFile(path, access, _SHARE_ALL, 0, _OPEN_ALWAYS, _NORMAL | flags, 0)
+    except OSError as error:
+        if error.errno is None or error.errno == errno.EINVAL:
+            raise Problem("cannot be opened: %s" % error) from None
+        raise
+    return descriptor(handle, os.O_APPEND)
+
+
+def descriptor(handle: int, flags: int = 0) -> int:
+    """A descriptor in binary mode, which owns ``handle``. Raises OSError."""
+    try:
+        fd: int = msvcrt.open_osfhandle(handle, _BINARY | flags)
+    except BaseException:
+        _winapi.CloseHandle(handle)
+        raise
+    return fd
+
+
+def adopt(handle: int, pid: int = 0) -> int:
+    """A descriptor for our own, not inheritable, copy of ``handle``, of process ``pid`` or ours.
+
+    Raises OSError.
+    """
+    current = _winapi.GetCurrentProcess()
+    source = _winapi.OpenProcess(_DUP_HANDLE, False, pid) if pid else current
+    try:
+        own = _winapi.DuplicateHandle(source, handle, current, 0, False, _SAME_ACCESS)
+    finally:
+        if pid:
+            _winapi.CloseHandle(source)
+    return descriptor(own)
+
+
+def duplicate_high(fd: int) -> int:
+    """A copy that is not inherited, at a number where ordinary opens do not land.
+
+    Raises OSError.
+    """
+    for number in range(_HIGHEST, _HIGHEST - 64, -1):
+        try:
+            os.fstat(number)
+        except OSError:
+            return os.dup2(fd, number, inheritable=False)
+    return os.dup(fd)
+
+
+def adopt_passed(settings: "Settings", output: "SimpleNamespace", state: "Any") -> str:
+    """Adopt ``crashhandle`` or ``crashfd``; return the item for descendants.
+
+    Raises Problem or OSError.
+    """
+    handle, expected, is_pulled = settings.handle, settings.identity, False
+    if handle is None:
+        assert settings.fd is not None
+        try:
+            if expected is None and not os.get_inheritable(settings.fd):
+                raise Problem("was not passed to this process")
+            handle = int(msvcrt.get_osfhandle(settings.fd))
+        except OSError as error:
+            raise Problem("is not open") from error
+        settings.owner = 0
+    passed, fd = handle, -1
+    try:
+        fd = adopt(handle)
+        if expected is not None and not _is(fd, expected):
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+    except OSError:
+        if fd >= 0:
+            os.close(fd)
+        if not settings.owner or not (settings.is_for_all or _is_worker()):
+            raise Problem("is not open") from None
+        fd, is_pulled = adopt(handle, settings.owner), True
+    try:
+        if expected is not None and not _is(fd, expected):
+            raise Problem("is another file")
+        _use_file(output, fd, state)
+    finally:
+        os.close(fd)
+    if is_pulled:
+        # It is not closed: a worker of ours may have to find it.
+        handle = int(msvcrt.get_osfhandle(output.fd))
+    else:
+        output.reopen = lambda current: _reopen(current, passed, state)
+    if settings.is_for_all:
+        return "crashhandle=%d:%d:%d:%d:all" % (passed, *output.identity, settings.owner)
+    return "crashhandle=%d:%d:%d:%d" % (handle, *output.identity, os.getpid())
+
+
+def _is_worker() -> bool:
+    """Whether multiprocessing has started this process (popen_spawn_win32.py)."""
+    return "--multiprocessing-fork" in getattr(sys, "argv", ())
+
+
+def open_source(output: "SimpleNamespace", fd: int, state: "Any") -> None:
+    """As ``outputs.open_source``. Raises Problem or OSError."""
+    _use_file(output, fd, state)
+    output.source = fd
+
+    def reopen(current: "SimpleNamespace") -> None:
+        if not _is(current.fd, current.identity) and _is(fd, current.identity):
+            _reopen(current, msvcrt.get_osfhandle(fd), state)
+
+    output.reopen = reopen
+
+
+def _use_file(output: "SimpleNamespace", fd: int, state: "Any") -> None:
+    """Make ``output`` write to a copy of ``fd``.
+
+    PIPE_NOWAIT belongs to the end of a pipe, whoever holds it: so it is not set where the
+    program prints into the same pipe.
+    """
+    mode, index, device = fstat(fd)
+    if stat.S_ISDIR(mode):
+        raise Problem("is a directory")
+    handle = msvcrt.get_osfhandle(fd)
+    if not _is_writable(handle):
+        raise Problem("is not open for writing")
+    may_block = False
+    if stat.S_ISFIFO(mode):
+        may_block = any(_is(number, (device, index)) for number in (0, 1, 2) if number != fd)
+        may_block = may_block or fd in (0, 1, 2)
+        try:
+            if not may_block:
+                _winapi.SetNamedPipeHandleState(handle, _PIPE_NOWAIT, None, None)
+        except OSError:  # it may not be changed
+            may_block = True
+    elif stat.S_ISCHR(mode):
+        may_block = True  # a console, in which text is being selected
+    own = descriptor(
+        _winapi.DuplicateHandle(
+            _winapi.GetCurrentProcess(), handle, _winapi.GetCurrentProcess(), 0, False, _SAME_ACCESS
+        )
+    )
+    from crashenv._seldom import outputs
+
+    outputs.finish(output, own, -1, may_block, state)
+
+
+def _is_writable(handle: int) -> bool:
+    """By the access that was granted: a write of no bytes is a message in some pipes."""
+    if _ntdll is None:
+        return True
+    told = _buffer(56)  # PUBLIC_OBJECT_BASIC_INFORMATION
+    if _ntdll.NtQueryObject(_HANDLE(handle), 0, told, len(told), None):
+        return True
+    return bool(int.from_bytes(told.raw[4:8], "little") & (_WRITE_DATA | _APPEND_DATA))
+
+
+def set_inheritable(handle: int) -> None:
+    """Raises OSError."""
+    if not _kernel32.SetHandleInformation(_HANDLE(handle), _INHERIT, _INHERIT):
+        raise OSError("a handle that cannot be inherited")
+
+
+def open_own_process() -> int:
+    """A handle of this process, to be inherited by who waits for its end. Raises OSError."""
+    return int(_winapi.OpenProcess(_SYNCHRONIZE | _QUERY, True, os.getpid()))
+
+
+def close(handle: int) -> None:
+    _winapi.CloseHandle(handle)
+
+
+def _reopen(current: "SimpleNamespace", handle: int, state: "Any") -> None:
+    """Take another copy of ``handle`` if ours was closed and it still is that file."""
+    if _is(current.fd, current.identity):
+        return
+    try:
+        fd = adopt(handle)
+    except OSError:
+        return
+    try:
+        if _is(fd, current.identity):
+            dumps = current.dumps == current.fd
+            current.fd = duplicate_high(fd)
+            if dumps:
+                current.dumps = current.fd
+                state.use(state, current)
+    finally:
+        os.close(fd)
+
+
+# --- what a crash uses in place of os
+
+
+def take(state: "Any", output: "SimpleNamespace") -> None:
+    """Have reports written by the functions below, once the start has hooked in."""
+    state.taken.update(fstat=fstat, write=write, lockf=lockf)
+    if output.signal:
+        _dump_on_break(state)
+
+
+def write(descriptor: int, data: "bytes | memoryview") -> int:
+    """As ``os.write``. Raises BlockingIOError where a pipe is full.
+
+    A pipe in PIPE_NOWAIT mode takes either all or nothing, so less and less is tried.
+    """
+    if not _is_pipe(_fstat(descriptor).st_mode):
+        return _write(descriptor, data)
+    size = min(len(data), _PIECE)
+    while size:
+        try:
+            return _write(descriptor, data[:size])
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+        size //= 2
+    raise BlockingIOError(_FULL[0], "full")
+
+
+def lockf(descriptor: int, command: int, length: int) -> None:
+    """A named mutex of the file in place of a record lock: it also excludes other processes.
+
+    The kernel frees it when its holder ends. ``command`` is F_TLOCK (2) or F_ULOCK (0).
+    Raises BlockingIOError, OSError.
+    """
+    if _kernel32 is None:
+        raise OSError("no locks without ctypes")
+    _, index, device = fstat(descriptor)
+    mutex = _mutexes.get((device, index))
+    if mutex is None:
+        mutex = _kernel32.CreateMutexW(None, False, "Global\\crashenv-%x-%x" % (device, index))
+        if not mutex:  # another user's
+            raise OSError("no such lock for us")
+        _mutexes[device, index] = mutex
+    if command == 0:
+        _kernel32.ReleaseMutex(mutex)
+    elif _kernel32.WaitForSingleObject(mutex, 0) not in (_WAIT_OBJECT_0, _WAIT_ABANDONED):
+        raise BlockingIOError(_FULL[0], "locked")
+
+
+# --- crashsignal=BREAK
+
+
+def _dump_on_break(state: "Any") -> None:
+    """Write every thread's stack at Ctrl-Break, and go on.
+
+    Windows calls a handler in a thread of its own, so it does not wait for what the main
+    thread does, as a handler of ``signal.signal`` would. The program's own comes first.
+    """
+    if _kernel32 is None or "handler" in vars(state).get("anchors", {}):
+        return
+    signals = sys.modules["_signal"]
+
+    def handler(event: int) -> bool:
+        output = state.output
+        if event != _CTRL_BREAK_EVENT or output is None or not output.signal:
+            return False
+        if signals.getsignal(output.signal) != signals.SIG_DFL or output.dumps < 0:
+            return False
+        import faulthandler
+
+        try:
+            faulthandler.dump_traceback(output.dumps, True)
+        except Exception:  # closed, full
+            pass
+        return True
+
+    call: "Any" = vars(ctypes)["WINFUNCTYPE"](ctypes.c_int, ctypes.c_uint32)(handler)
+    state.__dict__.setdefault("anchors", {})["handler"] = call
+    _kernel32.SetConsoleCtrlHandler(call, True)
+
+
+# --- names
+
+
+def host() -> str:
+    name = os.environ.get("COMPUTERNAME", "")
+    if not name:
+        import _socket
+
+        name = _socket.gethostname()
+    return name
+
+
+def original_argv() -> "list[str]":
+    """The command line, split as the C runtime splits it; ``sys.orig_argv`` from 3.10 on."""
+    if _kernel32 is None:
+        return []
+    _kernel32.GetCommandLineW.restype = ctypes.c_wchar_p
+    return split(_kernel32.GetCommandLineW())
+
+
+def split(line: str) -> "list[str]":
+    """A command line's words."""
+    shell32 = _library("shell32")
+    shell32.CommandLineToArgvW.restype = ctypes.POINTER(ctypes.c_wchar_p)
+    count = ctypes.c_int()
+    words = shell32.CommandLineToArgvW(ctypes.c_wchar_p(line), ctypes.byref(count))
+    return [words[index] for index in range(count.value)]

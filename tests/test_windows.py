@@ -1,0 +1,106 @@
+"""Windows: genuine CPythons of python.org, run by Wine.
+
+``tests/windows/windows_python.sh FOLDER 3.9 3.12 3.13`` sets them up (Debian, 20 seconds, as
+root the first time). They are found in $CRASHENV_WINDOWS, or in ~/.cache/crashenv/windows.
+The cases are in ``tests/windows/cases.py``, which the Windows interpreters run themselves:
+Wine passes no handle but the standard streams from here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+from typing import Any
+
+from tests.driver import INSTALLED, ROOT
+
+if not INSTALLED:
+    sys.path.insert(0, str(ROOT / "src"))
+
+import crashenv
+from crashenv import _parent
+
+WINE = "/usr/lib/wine/wine64"
+FOLDER = Path(os.environ.get("CRASHENV_WINDOWS") or os.path.expanduser("~/.cache/crashenv/windows"))
+DEADLINE = 300  # seconds for all cases of one interpreter
+TRIES = 2  # Wine itself hangs now and then
+
+
+def windows_path(path: str | os.PathLike[str]) -> str:
+    """Wine's drive Z: is the root."""
+    return "Z:" + os.path.abspath(path).replace("/", "\\")
+
+
+def environment() -> dict[str, str]:
+    package = Path(crashenv.__file__).parent
+    ours = {k: v for k, v in os.environ.items() if not k.startswith(("PY", "CRASHENV"))}
+    ours.update(
+        WINEPREFIX=str(FOLDER / "prefix"),
+        WINEDEBUG="-all",
+        WINEDLLOVERRIDES="mscoree,mshtml,winemenubuilder.exe=",
+        CRASHENV_FOLDER=windows_path(_parent.folder()),
+        CRASHENV_PACKAGES=windows_path(package.parent),
+        CRASHENV_PTH=windows_path(ROOT / "sitecustomize" / "crashenv_startup.pth"),
+    )
+    return ours
+
+
+@unittest.skipUnless(os.path.exists(WINE), "needs Wine: " + WINE)
+class Windows(unittest.TestCase):
+    """``CRASHENV_WINDOWS_CASES`` may name classes or tests, to run only these."""
+
+    def test_cases_on_3_9(self) -> None:
+        self.check("3.9")
+
+    def test_cases_on_3_12(self) -> None:
+        self.check("3.12")
+
+    def test_cases_on_3_13(self) -> None:
+        self.check("3.13")
+
+    def check(self, version: str) -> None:
+        python = FOLDER / version / "python.exe"
+        if not python.exists():
+            self.skipTest("needs CPython for Windows: %s" % python)
+        # Or each start of Wine would wait for a server of its own to begin and to end.
+        server = [os.path.join(os.path.dirname(WINE), "wineserver64"), "-p60"]
+        subprocess.run(server, env=environment(), check=False)
+        for attempt in range(1, TRIES + 1):
+            lines, told = self.run_cases(python)
+            if lines and lines[-1] == "end":
+                break
+            if attempt == TRIES:
+                self.fail("did not get to its end: %s\n%s" % (lines[-1:], told))
+        outcomes = [line for line in lines if line != "end"]
+        self.assertGreater(sum(outcome == "ok" for _, outcome, _ in outcomes), 0, told)
+        for name, outcome, text in outcomes:
+            with self.subTest(name):
+                self.assertNotEqual(outcome, "failed", "\n" + text)
+
+    def run_cases(self, python: Path) -> tuple[list[Any], str]:
+        """The lines that the cases wrote, and what was printed."""
+        with tempfile.TemporaryDirectory() as folder:
+            results = Path(folder) / "results"
+            cases = windows_path(ROOT / "tests" / "windows" / "cases.py")
+            names = os.environ.get("CRASHENV_WINDOWS_CASES", "").split()
+            # Standard streams that are files make Wine's programs see a console.
+            with subprocess.Popen(
+                [WINE, str(python), cases, windows_path(results), *names],
+                env=environment(),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            ) as process:
+                try:
+                    _, told = process.communicate(b"", timeout=DEADLINE)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    told = b"killed after %d s" % DEADLINE
+                text = results.read_text(encoding="utf-8") if results.exists() else ""
+        lines = [json.loads(line) for line in text.splitlines()]
+        return lines, told.decode(errors="replace")[-2000:]
