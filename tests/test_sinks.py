@@ -481,6 +481,9 @@ class Sending(SinkTest):
         url = "sentry+http://key@127.0.0.1:%d/1" % one.port
         self.assertIn("asked to wait for 2700 s; 1 crash waits", self.send(url, status=1))
         self.assertEqual(one.count, 1)
+        shutil.rmtree(self.store)
+        self.fill(1)
+        self.assertNotIn("wait", self.send(url))
         for text, seconds in (("60:transaction:x", 0), ("60::x", 60), ("", 0), ("x, 5:error", 5)):
             self.assertEqual(sentry.pause(text), seconds, text)
 
