@@ -222,4 +222,6 @@ class Marks:
 
 
 def _flags(flags: int) -> int:
-    return flags | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
+    for name in ("O_CLOEXEC", "O_NOFOLLOW", "O_BINARY"):
+        flags |= getattr(os, name, 0)
+    return flags | os.O_CREAT
