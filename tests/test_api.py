@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 import textwrap
 import unittest
+import zipapp
+from pathlib import Path
 from typing import Any
 
 from tests.driver import (
@@ -302,6 +305,38 @@ class Errors(ApiTest):
         names = "['LogHandler', 'Pipe', 'Reader', 'activate', 'note', 'read', "
         names += "'set_crash_output', 'start_monitor']"
         self.assertEqual(self.output_of(program), ["False " + names])
+
+
+class Activate(WatchedTest):
+    """Where the interpreter runs no ``.pth`` file or ignores its environment."""
+
+    IMPORT = "import sys; sys.path.insert(0, %r); import crashenv; crashenv.activate()\n"
+
+    def setUp(self) -> None:
+        super().setUp()
+        spec = importlib.util.find_spec("crashenv") if INSTALLED else None
+        origin = None if spec is None else spec.origin
+        self.parent = Path(origin).parent.parent if origin else ROOT / "src"
+        self.source = self.IMPORT % str(self.parent)
+
+    def test_isolated_interpreter(self) -> None:
+        for flags in (["-I"], ["-E", "-S"]):
+            self.check_silent([*flags, "-c", "1/0"])
+            self.check_exception([*flags, "-c", self.source + "1/0"])
+
+    def test_off_without_the_variable(self) -> None:
+        result = self.run_both(["-I", "-c", self.source + "1/0"], pydebug="1")
+        self.assertEqual(result.crash, b"", str(result))
+
+    def test_twice_is_once(self) -> None:
+        self.check_exception(["-c", self.source * 2 + "1/0"])
+
+    def test_archive_that_has_it_inside(self) -> None:
+        shutil.copytree(self.parent / "crashenv", self.folder / "app" / "crashenv")
+        self.write("app/__main__.py", "import crashenv\ncrashenv.activate()\n1/0\n")
+        archive = self.folder / "app.pyz"
+        zipapp.create_archive(self.folder / "app", archive)
+        self.check_exception(["-I", str(archive)])
 
 
 class Keywords(ApiTest):

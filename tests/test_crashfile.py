@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import stat
 import subprocess
+import sys
 import time
 import unittest
 from pathlib import Path
+from typing import Any
 
-from tests.driver import Report, Result, WatchedTest, environment, run, split
+from tests.driver import DEADLINE, Report, Result, WatchedTest, environment, run, split
 
 # Two crashes of a thread, with something between them.
 TWICE = """
@@ -279,6 +282,96 @@ class OfEachProcess(CrashfileTest):
         program = "import os; (name,) = os.listdir(); os.unlink(name); open(name, 'w')"
         self.run_with(program, pydebug="crashfile=" + self.TEMPLATE, cwd=self.folder)
         self.assertEqual(len(self.names()), 1)
+
+
+class LeftBehind(CrashfileTest):
+    """Files of %p that are empty, and whose process has ended without removing them."""
+
+    TEMPLATE = "crash-%p.log"
+    HOUR_AGO = time.time() - 3600
+
+    def start(self, source: str, **options: Any) -> subprocess.Popen[bytes]:
+        """With a file that looks an hour old, by the time that this returns."""
+        env = environment(PYDEBUG="crashfile=" + self.TEMPLATE)
+        pipe = subprocess.PIPE
+        args = [sys.executable, "-c", "print(flush=True);" + source]
+        child = subprocess.Popen(args, env=env, cwd=self.folder, stdin=pipe, stdout=pipe, **options)
+        self.addCleanup(child.communicate)
+        self.addCleanup(child.kill)
+        assert child.stdout
+        child.stdout.readline()
+        os.utime(self.file_of(child), (self.HOUR_AGO, self.HOUR_AGO))
+        return child
+
+    def file_of(self, child: subprocess.Popen[bytes]) -> Path:
+        return self.folder / self.TEMPLATE.replace("%p", str(child.pid))
+
+    def swept(self) -> list[str]:
+        """The names that a start, and its clean end, leave."""
+        result = self.run_with("pass", pydebug="crashfile=" + self.TEMPLATE, cwd=self.folder)
+        self.assertEqual((result.status, result.stderr), (0, b""), str(result))
+        return self.names()
+
+    def test_of_one_that_was_killed(self) -> None:
+        child = self.start("import sys; sys.stdin.read()")
+        child.kill()
+        child.wait(DEADLINE)
+        self.assertEqual(self.swept(), [])
+
+    def test_of_one_that_left_by_exit(self) -> None:
+        child = self.start("import os, sys; sys.stdin.read(); os._exit(0)")
+        child.communicate(timeout=DEADLINE)
+        self.assertEqual(self.swept(), [])
+
+    def test_of_one_that_executed_another_program(self) -> None:
+        child = self.start("import os; os.read(0, 1); os.execvp('cat', ['cat'])")
+        assert child.stdin and child.stdout
+        child.stdin.write(b"xechoed\n")
+        child.stdin.flush()
+        self.assertEqual(child.stdout.readline(), b"echoed\n")
+        self.assertEqual(self.swept(), [])
+        self.assertIsNone(child.poll())
+
+    def test_of_a_living_one(self) -> None:
+        child = self.start("import sys; sys.stdin.read(); 1/0", stderr=subprocess.DEVNULL)
+        self.assertEqual(self.swept(), [self.file_of(child).name])
+        child.communicate(timeout=DEADLINE)
+        self.assertEqual(len(self.reports(self.file_of(child))), 1)
+
+    def test_of_a_living_fork(self) -> None:
+        fork = "import os, sys; pid = os.fork(); print(os.getpid(), flush=True); sys.stdin.read()"
+        child = self.start(fork)
+        assert child.stdout
+        pids = [int(child.stdout.readline()) for _ in range(2)]
+        for pid in pids:
+            path = self.folder / self.TEMPLATE.replace("%p", str(pid))
+            os.utime(path, (self.HOUR_AGO, self.HOUR_AGO))
+        self.assertEqual(len(self.swept()), 2)
+        os.kill(child.pid, signal.SIGKILL)
+        child.wait(DEADLINE)
+        (other,) = [pid for pid in pids if pid != child.pid]
+        self.assertEqual(self.swept(), [self.TEMPLATE.replace("%p", str(other))])
+
+    def test_other_files_stay(self) -> None:
+        names = ["crash-1.log", "crash-x.log", "crash-.log", "crash-1.log.1", "other.log"]
+        for name in names:
+            (self.folder / name).touch()
+            os.utime(self.folder / name, (self.HOUR_AGO, self.HOUR_AGO))
+        (self.folder / "crash-2.log").write_text("a report")
+        os.utime(self.folder / "crash-2.log", (self.HOUR_AGO, self.HOUR_AGO))
+        (self.folder / "crash-3.log").touch()  # young
+        os.symlink("other.log", self.folder / "crash-4.log")
+        self.assertEqual(
+            set(self.swept()),
+            {*names[1:], "crash-2.log", "crash-3.log", "crash-4.log"},
+        )
+
+    def test_name_that_is_a_percent_sign_too(self) -> None:
+        for name in ("100%-1.log", "100%-%p.log", "100-1.log"):
+            (self.folder / name).touch()
+            os.utime(self.folder / name, (self.HOUR_AGO, self.HOUR_AGO))
+        self.TEMPLATE = "100%%-%p.log"
+        self.assertEqual(set(self.swept()), {"100%-%p.log", "100-1.log"})
 
 
 class Link(CrashfileTest):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import subprocess
 import sys
 import unittest
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.driver import MonitorTest, wait_until
+from tests.driver import MonitorTest, environment, importable, is_root, run, wait_until
 
 BEGIN = """
 import glob, os, signal, subprocess, sys, time
@@ -226,6 +227,68 @@ class Descendants(MonitorTest):
     def test_exception_is_one_record(self) -> None:
         (record,) = self.watched("subprocess.run([sys.executable, '-c', '1/0'], stderr=-3)")
         self.assertEqual(record["kind"], "exception")
+
+    def test_where_nobody_tells_the_status(self) -> None:
+        """On kernels before 6.15, of what its parent has reaped already."""
+        source = (
+            "from unittest import mock\n"
+            "from crashenv._monitor import family\n"
+            "mock.patch.object(family, 'status_of', lambda *_: None).start()\n"
+            "import sys, crashenv.__main__\n"
+            "sys.exit(crashenv.__main__.main())"
+        )
+        program = BEGIN + (
+            "start('')\n"  # it is told to end below, with a clean exit
+            "child = start('import crashenv; crashenv.note(str(\"x\"))')\n"
+            "child.kill(); child.wait()\n"
+            "run = lambda code: subprocess.run([sys.executable, '-c', code], stderr=-3)\n"
+            "run('pass'); run('1/0'); run('import sys; sys.exit(2)')\n"
+            "pid = os.fork()\n"
+            "if not pid: wait_until_seen(os.getpid()); os._exit(0)\n"
+            "os.waitpid(pid, 0)"
+        )
+        monitor = ["-c", source, "run", "--quiet", "--", sys.executable, "-c", program]
+        result = run(monitor, env=self.env)
+        self.assertEqual((result.status, result.stderr), (0, b""), str(result))
+        records = {record["kind"]: record for record in self.records()}
+        self.assertEqual(set(records), {"exception", "death"}, str(result))
+        self.assertEqual(len(self.records()), 2)
+        death = records["death"]
+        self.assertEqual(death["summary"], "ended without a clean exit")
+        self.assertEqual((death["ending"]["signal"], death["ending"]["status"]), (None, None))
+        self.assertEqual(death["last_words"], "x\n")
+
+    @unittest.skipUnless(is_root(), "needs root, to be another user")
+    def test_another_user(self) -> None:
+        become = "os.setgid(65534); os.setuid(65534)"
+        source = "import os, subprocess, sys; %s; subprocess.check_call(sys.argv[1:])" % become
+        if run(["-c", source, sys.executable, "-c", "pass"]).status:
+            self.skipTest("needs an interpreter that every user may execute")
+        self.check_silent_child(become, "")
+
+    def test_another_pid_namespace(self) -> None:
+        unshare = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
+        if subprocess.run([*unshare, "true"], capture_output=True).returncode:
+            self.skipTest("needs unshare(1) and the right to make a PID namespace")
+        self.check_silent_child("", " ".join(unshare))
+
+    def check_silent_child(self, before: str, launcher: str) -> None:
+        """One that cannot open the monitor's files prints and ends as without a monitor."""
+        child = "import sys; print('out'); print('err', file=sys.stderr); import crashenv\n"
+        child += "crashenv.note('x'); 1/0"
+        program = (
+            "import os, subprocess, sys\n"
+            "os.chdir('/')\n"
+            "%s\n"
+            "done = subprocess.run([*%r, sys.executable, '-c', %r])\n"
+            "print(done.returncode)"
+        ) % (before, launcher.split(), child)
+        env = {**environment(), "PYTHONPATH": self.env.get("PYTHONPATH", "")}
+        without = run(program, env={**env, "PYTHONPATH": importable()})
+        result = self.run_monitored(program, "--quiet")
+        self.assertIn(b"out\n1\n", result.stdout, str(result))
+        self.assertEqual(result.ending(), without.ending(), "\n%s\n\n%s" % (without, result))
+        self.assertEqual(self.records(), [])
 
     def test_program_has_last_words_too(self) -> None:
         source = "import crashenv, os\ncrashenv.note('over')\nos.kill(os.getpid(), 9)"

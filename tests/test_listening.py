@@ -149,6 +149,7 @@ class ReaderTest(unittest.TestCase):
         self.assertLessEqual({"Pipe", "Reader", "read"}, set(crashenv.__all__))
         for name in crashenv.__all__:
             self.assertTrue(callable(getattr(crashenv, name)), name)
+        self.assertEqual(dir(crashenv), sorted(crashenv.__all__))
         self.assertRaises(AttributeError, getattr, crashenv, "nothing")
 
 

@@ -435,6 +435,41 @@ def at_most_three_seconds_of_work() -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (3, 3))
 
 
+class Tags(EndToEnd):
+    def tags(self, setting: str) -> dict[str, str]:
+        report = self.check_exception(PROGRAMS[1], setting)
+        return {key[4:]: value for key, value in report.fields.items() if key.startswith("tag.")}
+
+    def test_stand_in_the_header(self) -> None:
+        self.assertEqual(self.tags("crashtags=release:1.2"), {"release": "1.2"})
+        self.assertEqual(
+            self.tags("crashtags=a:1,b:2,crashtags=c.d:3"), {"a": "1", "b": "2", "c.d": "3"}
+        )
+        self.assertEqual(self.tags("crashtags=a:1,crashtags=a:2"), {"a": "2"})
+        self.assertEqual(self.tags("crashtags=a:"), {"a": ""})
+
+    def test_values_are_quoted(self) -> None:
+        for value in ("x y", "100%", "größe", "http://host:1/", "\x1b[31m"):
+            with self.subTest(value):
+                self.assertEqual(self.tags("crashtags=a:" + value), {"a": value})
+
+    def test_name_cannot_forge_a_field(self) -> None:
+        for item in (
+            "crashtags=a b:1",
+            "crashtags=",
+            "crashtags=a",
+            "crashtags=:1",
+        ):
+            with self.subTest(item):
+                self.check_ignored(item)
+
+    def test_of_threads_and_after_an_exec(self) -> None:
+        program = "import os, sys; os.execv(sys.executable, [sys.executable, '-c', %r])"
+        thread = "import threading; t = threading.Thread(target=lambda: 1/0); t.start(); t.join()"
+        (report,) = self.check_reports(program % thread, "thread", settings="crashtags=a:1,b:2")
+        self.assertEqual((report.fields["tag.a"], report.fields["tag.b"]), ("1", "2"))
+
+
 class TwoOutputs(EndToEnd):
     def test_later_file_wins_over_the_descriptor(self) -> None:
         warning, result = self.run_bad("1/0", "crashfd={fd},crashfile=" + self.path("log"))

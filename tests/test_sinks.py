@@ -193,6 +193,21 @@ class Monitored(SinkTest):
         self.assertLess(time.monotonic() - began, 1.5)
         self.assertNotIn(b"crashenv send", result.stderr)
 
+    def test_slow_receiver_is_no_dead_one(self) -> None:
+        """What it did not get in two seconds goes on with the next monitor, at once."""
+        one = self.receiver()
+        self.fill(1)
+        self.send(one)
+        one.behave(slowly(1))
+        self.fill(8, first=1)
+        result = self.run_monitored("1/0", "-q", "--sink", self.hook(one))
+        self.assertNotIn(b"did not answer", result.stderr)
+        self.assertLess(len(one.kept), 10)
+        one.behave(accept)
+        self.run_monitored("1/0", "-q", "--sink", self.hook(one))
+        ids = list(dict.fromkeys(self.got_ids(one)))
+        self.assertEqual(ids, [record["id"] for record in self.records()])
+
     def test_what_was_there_before_the_sink_is_not_sent(self) -> None:
         one = self.receiver()
         (old,) = self.fill(1, age=60)
@@ -594,6 +609,16 @@ class Sending(SinkTest):
         self.assertEqual(found.counts["sent"], 5003)
         self.send(one)
         self.assertEqual(one.count, 3)
+
+    def test_mark_that_was_cut_costs_only_itself(self) -> None:
+        one = self.receiver()
+        first, second = self.fill(2)
+        self.send(one)
+        (path,) = (self.store / ".sent").glob("*[!k]")
+        path.write_bytes(path.read_bytes()[:-9])  # a full disk, in the middle of the last line
+        self.send(one)
+        self.send(one)
+        self.assertEqual(self.got_ids(one), [first, second, second])
 
     def test_usage(self) -> None:
         self.env.pop("CRASHENV_SINK", None)

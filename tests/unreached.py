@@ -8,6 +8,7 @@ starts too late for the start, and writes at an exit that crashing programs do n
 
 from __future__ import annotations
 
+import ast
 import os
 import subprocess
 import sys
@@ -17,20 +18,22 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import CodeType
 
+# Opened for each line: a program may close all descriptors, or limit the size of files.
 _RECORDER = """
 import os, sys
-fd = os.open({path!r}, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+path, package, open, write, close = {path!r}, {package!r}, os.open, os.write, os.close
 def line(code, number):
-    if code.co_filename.startswith({package!r}):
+    if code.co_filename.startswith(package):
         try:
-            os.write(fd, b"%s:%d\\n" % (os.fsencode(code.co_filename), number))
+            fd = open(path, 1 | os.O_APPEND | os.O_CREAT, 0o666)
+            try:
+                write(fd, b"%s:%d\\n" % (os.fsencode(code.co_filename), number))
+            finally:
+                close(fd)
         except OSError:
             pass
     return sys.monitoring.DISABLE
 if not sys.monitoring.get_tool(1):
-    os.dup2(fd, 900, False)
-    os.close(fd)
-    fd = 900
     sys.monitoring.use_tool_id(1, "lines")
     sys.monitoring.register_callback(1, sys.monitoring.events.LINE, line)
     sys.monitoring.set_events(1, sys.monitoring.events.LINE)
@@ -77,14 +80,21 @@ def _numbers(reached: set[str], source: Path) -> Iterator[str]:
 
 
 def _lines(source: Path) -> set[int]:
+    """Those that have code of their own, but for what type checkers alone read."""
+    tree = ast.parse(source.read_text())
+    tree.body = [node for node in tree.body if not _is_for_checkers(node)]
     found: set[int] = set()
-    waiting = [compile(source.read_text(), str(source), "exec")]
+    waiting = [compile(tree, str(source), "exec")]
     while waiting:
         code = waiting.pop()
         body = {line for _, _, line in code.co_lines() if line}
         found |= body - {code.co_firstlineno} if code.co_name != "<module>" else body
         waiting += [const for const in code.co_consts if isinstance(const, CodeType)]
     return found
+
+
+def _is_for_checkers(node: ast.stmt) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
 
 
 if __name__ == "__main__":

@@ -68,14 +68,21 @@ _state: "Any" = _Namespace(output=None, hold=None, names=(), genuine=())
 _started = False
 
 
-def __getattr__(name: str) -> "Any":
-    if name == "__file__":
-        return _FILE
-    if name not in _PUBLIC:
-        raise AttributeError("module %r has no attribute %r" % (__name__, name))
-    module = "crashenv." + _PUBLIC[name]
-    __import__(module)
-    return getattr(sys.modules[module], name)
+if not TYPE_CHECKING:  # which would take any name for one of ours
+
+    def __getattr__(name: str) -> "Any":
+        if name == "__file__":
+            return _FILE
+        if name not in _PUBLIC:
+            raise AttributeError("module %r has no attribute %r" % (__name__, name))
+        module = "crashenv." + _PUBLIC[name]
+        __import__(module)
+        found = globals()[name] = getattr(sys.modules[module], name)
+        return found
+
+
+def __dir__() -> "list[str]":
+    return list(__all__)
 
 
 def _start(is_implicit: bool = True) -> None:

@@ -14,6 +14,7 @@ from tests.benchmarks.table import Row, ratio_row
 _MOST_START = 1.2
 _MOST_MEMORY = 16 << 10  # KiB
 _MOST_DELAY = 50  # ms
+_MOST_NOTE = 2000  # ns
 
 # Prints the highest resident memory of its parent, in KiB.
 _PEAK = """
@@ -39,6 +40,20 @@ _DEATHS = {
 }
 
 
+# Nanoseconds of processor time for a note, after the first one.
+_NOTES = """
+import crashenv, time
+text = "order 1234, step 2"
+crashenv.note(text)
+best = []
+for _ in range(20):
+    begin = time.process_time_ns()
+    for _ in range(5_000): crashenv.note(text)
+    best.append((time.process_time_ns() - begin) / 5_000)
+print(sorted(best)[10], min(best))
+"""
+
+
 class MonitorBenchmarks:
     def __init__(
         self, folder: Path, stage: Stage, python: str, variables: Mapping[str, str], rounds: int
@@ -54,6 +69,7 @@ class MonitorBenchmarks:
         yield from self._start_rows()
         yield self._memory_row("peak memory of the monitor", "")
         yield self._memory_row("peak memory of the monitor, after a report", _ONE_REPORT)
+        yield self._note_row()
         for name, (source, signum) in _DEATHS.items():
             yield self._delay_row(name, source, signum)
 
@@ -86,6 +102,12 @@ class MonitorBenchmarks:
     def _read_peak(self, run: Run) -> Reading:
         shutil.rmtree(self._state, ignore_errors=True)
         return printed(run)
+
+    def _note_row(self) -> Row:
+        command = (self._crashenv, "run", "--quiet", "--", self._python, "-c", _NOTES)
+        readings = self._readings(Variant(command, self._environment, printed))
+        figure = of_medians(float, [reading.value for reading in readings])
+        return Row("`crashenv.note()`, also where the page is full", _MOST_NOTE, figure, unit="ns")
 
     def _delay_row(self, name: str, source: str, signum: int) -> Row:
         command = (self._crashenv, "run", "--quiet", "--", self._python, "-c", source)

@@ -113,6 +113,7 @@ class _Sender:
         self._in_hand: list[bytes] = []  # those of them that are being sent
         self._pid = 0
         self._began = 0.0
+        self._sent_before = 0
         self._is_wanted = False
         self.deadline: float | None = None
         if os.path.isdir(folder) and self._waiting(is_start=True):
@@ -162,6 +163,7 @@ class _Sender:
     def _start(self) -> None:
         self.deadline = None
         self._began = monotonic()
+        self._sent_before = self._marks.load().counts["sent"]
         root = os.path.dirname(os.path.dirname(os.path.abspath(crashenv.__file__)))
         command = [sys.executable, *_FLAGS, _CODE, root, "send", "--quiet", *self._arguments]
         command += ["--patience", _PATIENCE, "--store", self._folder]
@@ -214,7 +216,8 @@ class _Sender:
             return
         try:
             os.killpg(self._pid, _signal.SIGKILL)
-            is_new = self._marks.load().hold(None)
+            is_at_work = self._marks.load().counts["sent"] > self._sent_before
+            is_new = not is_at_work and self._marks.hold(None)
         except OSError:
             return
         if is_new:

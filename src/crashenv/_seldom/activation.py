@@ -85,14 +85,16 @@ def _adopt_file(template: str, output: "SimpleNamespace", state: "Any") -> str:
     Raises Problem or OSError.
     """
     template = crashfile.expand(template)
-    outputs.open_path(output, crashfile.expand_pid(template), state)
-    if "%p" in template.replace("%%", ""):
+    is_own = crashfile.is_own(template)
+    outputs.open_path(output, crashfile.expand_pid(template), state, is_own)
+    if is_own:
+        crashfile.sweep(template)
 
         def in_child(current: "SimpleNamespace") -> None:
             workers.patch(state)
             outputs.close(current)
             current.fd = -1
-            outputs.open_path(current, crashfile.expand_pid(template), state)
+            outputs.open_path(current, crashfile.expand_pid(template), state, is_own)
             if state.output is current:
                 state.use(state, current)
 

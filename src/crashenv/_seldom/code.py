@@ -1,5 +1,7 @@
 """A module's code where no ``.pyc`` of its own can be read directly: it comes from the loader."""
 
+from _frozen_importlib import _find_spec  # type: ignore[attr-defined]
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -11,7 +13,4 @@ def of(package: "Any", name: str) -> "Any":
     ``package`` is the spec of the package.
     """
     qualified = package.name + "." + name
-    loader = package.loader
-    if hasattr(loader, "path"):  # a file's loader is for one module
-        loader = type(loader)(qualified, loader.path.replace("__init__", name))
-    return loader.get_code(qualified)
+    return _find_spec(qualified, package.submodule_search_locations).loader.get_code(qualified)

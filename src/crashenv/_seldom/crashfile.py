@@ -13,6 +13,10 @@ if os.name == "nt":
 _ENXIO = 6  # on every system; errno would be one more module
 
 
+_OLD = 60  # seconds; who has just opened its file may not hold it yet
+_MOST_SWEPT = 1000  # entries of the folder that one start looks at
+
+
 def expand(template: str) -> str:
     """All but ``%p``: which is what a descendant is to expand for itself.
 
@@ -105,6 +109,59 @@ def _link_allowed(path: str) -> bool:
         return not os.stat(os.path.dirname(path)).st_mode & stat.S_IWOTH
     except OSError:
         return False
+
+
+def is_own(template: str) -> bool:
+    """Whether each process has a file of its own."""
+    return "%p" in template.replace("%%", "")
+
+
+def hold(fd: int) -> None:
+    """Let others see that this process lives, as long as it has the file open (flock(2)).
+
+    The lock ends with the process, however it ends, and with an exec: ``fd`` is close-on-exec.
+    """
+    try:
+        from fcntl import LOCK_NB, LOCK_SH, flock
+
+        flock(fd, LOCK_SH | LOCK_NB)
+    except (ImportError, OSError):  # Windows; a file system without locks
+        pass
+
+
+def sweep(template: str) -> None:
+    """Remove what processes left empty that were killed, or executed another program."""
+    folder, name = os.path.split(template)
+    parts = name.replace("%%", "\0").split("%p")
+    if len(parts) != 2 or is_own(folder):
+        return
+    first, last = (part.replace("\0", "%") for part in parts)
+    try:
+        from fcntl import LOCK_EX, LOCK_NB, flock
+
+        with os.scandir(folder.replace("%%", "%")) as entries:
+            for entry, _ in zip(entries, range(_MOST_SWEPT)):
+                number = entry.name[len(first) : len(entry.name) - len(last)]
+                if first + number + last != entry.name or not number.isdigit():
+                    continue
+                if not _is_old_and_empty(entry.stat(follow_symlinks=False)):
+                    continue
+                fd = os.open(entry.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+                try:
+                    flock(fd, LOCK_EX | LOCK_NB)
+                    status = os.fstat(fd)
+                    remove_if_empty(fd, (status.st_dev, status.st_ino), entry.path)
+                except OSError:  # a living process holds it
+                    pass
+                finally:
+                    os.close(fd)
+    except (ImportError, OSError):
+        pass
+
+
+def _is_old_and_empty(status: "os.stat_result") -> bool:
+    is_ours = stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid()
+    return is_ours and not status.st_size and status.st_mtime < time() - _OLD
 
 
 def _identity(status: "os.stat_result") -> "tuple[int, int]":

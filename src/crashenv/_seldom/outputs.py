@@ -137,14 +137,16 @@ def _copy_again(current: "SimpleNamespace", fd: int, state: "Any") -> None:
         windows.reopen(current, windows.handle_of(fd), state)
 
 
-def open_path(output: "SimpleNamespace", path: str, state: "Any") -> None:
+def open_path(output: "SimpleNamespace", path: str, state: "Any", is_own: bool = False) -> None:
     """Make ``output`` write to the file ``path``. Raises Problem or OSError."""
     own = crashfile.open_file(path)
     status = os.fstat(own)
     may_block = stat.S_ISREG(status.st_mode) and _is_remote(status.st_dev)
     _finish(output, own, -1, may_block, state)
     output.is_plain = False
-    output.reopen = lambda current: _reopen(current, path, state)
+    output.reopen = lambda current: _reopen(current, path, state, is_own)
+    if is_own and not may_block:  # on NFS it would be in the way of the lock of writing
+        crashfile.hold(output.fd)
 
 
 def open_passed_elsewhere(
@@ -237,7 +239,7 @@ def _deliver_aside(output: "SimpleNamespace", data: bytes, state: "Any") -> None
         done.acquire(True, output.timeout)
 
 
-def _reopen(current: "SimpleNamespace", path: str, state: "Any") -> None:
+def _reopen(current: "SimpleNamespace", path: str, state: "Any", is_own: bool) -> None:
     """Make ``fd`` the file of ``path`` again: the path counts, not the file that was opened."""
     ours = is_file(current.fd, current.identity)
     try:
@@ -247,7 +249,7 @@ def _reopen(current: "SimpleNamespace", path: str, state: "Any") -> None:
         pass
     before, dumps = current.fd, current.dumps
     try:
-        open_path(current, path, state)
+        open_path(current, path, state, is_own)
     except (OSError, Problem):
         return  # a rotated file that cannot be made anew is better than none
     if current.dumps >= 0 and state.output is current:

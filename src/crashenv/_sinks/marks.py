@@ -3,11 +3,11 @@
 Lines of text, appended by the one process that holds the lock:
 
     sink SHOWN                      which one it is, for people
-    from TIME                       what was kept before is not sent, unless asked for
     total SENT REFUSED LEFT         of lines that are not there any more
     NAME sent FINGERPRINT           NAME is a record's file
     NAME left FINGERPRINT           one too many of its kind
     NAME refused REASON
+    NAME before                     was there before the sink was
     NAME tried                      and the receiver failed over it
     until SECONDS asked|failed N    nothing is tried before, in seconds since 1970
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 FOLDER = ".sent"
 _MOST_LINES = 4096  # then those of records that were removed go
 _DONE = ("sent", "refused", "left")
+_BEFORE = "before"
 _LOOK = 0.05  # seconds between two tries to get the lock
 _KEPT = 7200  # seconds, after which a line of a removed record limits nothing any more
 # Seconds that a receiver is left alone once it has failed; twice that each next time.
@@ -56,8 +57,8 @@ class Marks:
         self.lines: list[list[str]] = []  # of records, in the order of their marks
         self.done: dict[str, str] = {}
         self.tries: dict[str, int] = {}
-        self._from = ""
         self._count = 0
+        self._is_torn = False  # the disk was full in the middle of a line
 
     # --- reading
 
@@ -72,6 +73,7 @@ class Marks:
         except OSError:
             return self
         self.is_new = False
+        self._is_torn = not text.endswith("\n")
         for line in text.split("\n")[:-1]:
             self._take(line.split(" "))
         return self
@@ -80,9 +82,7 @@ class Marks:
         self._count += 1
         name, rest = words[0], words[1:]
         try:
-            if name == "from":
-                self._from = rest[0]
-            elif name == "total":
+            if name == "total":
                 self.counts = dict(zip(_DONE, [int(rest[0]), int(rest[1]), int(rest[2])]))
             elif name == "until":
                 self.until, self.is_asked = float(rest[0]), rest[1] == "asked"
@@ -96,6 +96,8 @@ class Marks:
         self.lines.append([name, *rest])
         if rest[0] == "tried":
             self.tries[name] = self.tries.get(name, 0) + 1
+        elif rest[0] == _BEFORE:
+            self.done[name] = _BEFORE
         elif rest[0] in _DONE:
             self.counts[rest[0]] += 1
             self.done[name] = rest[0]
@@ -112,8 +114,7 @@ class Marks:
         for path in _store.files(self._store):
             name = os.path.basename(path)
             mark = self.done.get(name)
-            is_meant = mark is None and name >= self._from
-            if is_meant or (everything and mark != "sent"):
+            if mark is None or (everything and mark != "sent"):
                 found.append(path)
         return found
 
@@ -159,13 +160,17 @@ class Marks:
         os.makedirs(os.path.dirname(self._path), 0o700, exist_ok=True)
         lines = ["sink " + self._shown]
         if now:
-            lines.append("from " + "".join(c for c in timestamp(time_ns()) if c not in "-:"))
+            names = [os.path.basename(path) for path in _store.files(self._store)]
+            lines += ["%s %s" % (name, _BEFORE) for name in names]
+        unfinished = "%s.%s.unfinished" % (self._path, os.urandom(4).hex())
+        _write(unfinished, "".join(line + "\n" for line in lines), os.O_EXCL)
         try:
-            fd = os.open(self._path, _flags(os.O_WRONLY | os.O_EXCL), 0o600)
+            os.link(unfinished, self._path)  # whole at once, and never over another one
+            os.unlink(unfinished)
         except FileExistsError:  # by another monitor that began with this one
-            return
-        with open(fd, "wb") as file:
-            file.write("".join(line + "\n" for line in lines).encode())
+            os.unlink(unfinished)
+        except OSError:  # a file system without links
+            os.replace(unfinished, self._path)
 
     def add(self, name: str, mark: str, detail: str = "") -> None:
         """Raises OSError."""
@@ -186,9 +191,8 @@ class Marks:
 
     def _add(self, line: str) -> None:
         if self._store is not None:
-            fd = os.open(self._path, _flags(os.O_WRONLY | os.O_APPEND), 0o600)
-            with open(fd, "wb") as file:
-                file.write(line.encode() + b"\n")
+            _write(self._path, ("\n" if self._is_torn else "") + line + "\n", os.O_APPEND)
+            self._is_torn = False
         self._take(line.split(" "))
 
     def tidy(self, names: "Iterable[str]") -> None:
@@ -206,19 +210,22 @@ class Marks:
             if line[1] in totals:
                 totals[line[1]] -= 1
         head = ["sink " + self._shown]
-        if self._from:
-            head.append("from " + self._from)
         head.append("total %d %d %d" % tuple(totals[mark] for mark in _DONE))
         if self.until:
             told = "asked" if self.is_asked else "failed"
             head.append("until %.0f %s %d" % (self.until, told, self.failures))
         lines = [*head, *[" ".join(line) for line in kept]]
         unfinished = self._path + ".unfinished"
-        fd = os.open(unfinished, _flags(os.O_WRONLY | os.O_TRUNC), 0o600)
-        with open(fd, "wb") as file:
-            file.write("".join(line + "\n" for line in lines).encode())
+        _write(unfinished, "".join(line + "\n" for line in lines), os.O_TRUNC)
         os.replace(unfinished, self._path)
         self.load()
+
+
+def _write(path: str, text: str, how: int) -> None:
+    """Raises OSError."""
+    fd = os.open(path, _flags(os.O_WRONLY | how), 0o600)
+    with open(fd, "wb") as file:
+        file.write(text.encode())
 
 
 def _flags(flags: int) -> int:

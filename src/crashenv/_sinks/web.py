@@ -6,6 +6,7 @@ would go with it.
 """
 
 import contextlib
+import functools
 import http.client
 import signal
 import ssl
@@ -65,12 +66,8 @@ def login(address: "Address") -> "dict[str, str]":
 def post(place: str, body: bytes, headers: "Mapping[str, str]") -> Answer:
     """Raises Later, Refused or Unusable, if the server does not take it."""
     request = urllib.request.Request(place, body, {"User-Agent": agent(), **headers})
-    context = ssl.create_default_context()
-    opener = urllib.request.build_opener(
-        _NoRedirection, urllib.request.HTTPSHandler(context=context)
-    )
     try:
-        with _bounded(_LONGEST), opener.open(request, timeout=_SILENCE) as response:
+        with _bounded(_LONGEST), _opener().open(request, timeout=_SILENCE) as response:
             return Answer(response.headers, response.read(_MOST_BYTES))
     except urllib.error.HTTPError as error:
         with error:
@@ -86,6 +83,13 @@ def post(place: str, body: bytes, headers: "Mapping[str, str]") -> Answer:
         raise Later("gave no answer: %s" % _reason(error)) from None
     except (ValueError, UnicodeError) as error:  # of a host or a header that cannot be
         raise Unusable("cannot be asked: %s" % type(error).__name__) from None
+
+
+@functools.lru_cache(maxsize=1)
+def _opener() -> urllib.request.OpenerDirector:
+    """Once: to read the system's certificates takes longer than a request."""
+    https = urllib.request.HTTPSHandler(context=ssl.create_default_context())
+    return urllib.request.build_opener(_NoRedirection, https)
 
 
 def _reason(error: object) -> str:
