@@ -31,6 +31,8 @@ import builtins, io, os, select, sys
 sys.platform = "%s"
 for module in ("fcntl", "termios", "resource"):
     sys.modules[module] = None
+sys.modules["_scproxy"] = proxies = type(sys)("_scproxy")  # of urllib.request on macOS
+proxies._get_proxies = proxies._get_proxy_settings = dict
 for name in ("memfd_create", "pidfd_open", "posix_fadvise", "sched_getaffinity", "O_PATH"):
     vars(os).pop(name, None)
 vars(select).pop("epoll", None)
@@ -59,6 +61,7 @@ NOT_IMPORTED = {
     "crashenv._monitor.jobs",
     "crashenv._monitor.windows",
     "crashenv._parent_windows",
+    "crashenv._seldom.handles",
     "crashenv._seldom.windows",
 }
 # urllib.request asks macOS for its proxies.

@@ -27,7 +27,7 @@ from crashenv import _parent
 
 WINE = "/usr/lib/wine/wine64"
 FOLDER = Path(os.environ.get("CRASHENV_WINDOWS") or os.path.expanduser("~/.cache/crashenv/windows"))
-DEADLINE = 300  # seconds for all cases of one interpreter
+DEADLINE = 400  # seconds for all cases of one interpreter
 TRIES = 2  # Wine itself hangs now and then
 
 

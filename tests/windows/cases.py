@@ -584,7 +584,19 @@ class EventLog(WindowsTest):
         (record,) = read(self.log)
         for text in eventlog.strings(record):
             self.assertLess(len(text), 31_839)
-        eventlog.send(record)
+        self.assertEqual(eventlog.send(None, record, ""), 0.0)
+
+    def test_monitor_sends(self) -> None:
+        program = [sys.executable, "-c", "1/0"]
+        result = self.crashenv("run", "--quiet", "--sink", "eventlog:", "--", *program)
+        self.assertNotIn("crashenv", result.stderr)
+        folder = os.path.join(self.path("local"), "crashenv")
+        marks = []
+        for base, _, names in os.walk(folder):
+            marks += [os.path.join(base, name) for name in names if not name.endswith(".json")]
+        told = b"".join(self.read(path) for path in marks)
+        self.assertRegex(told.decode(), r"\.json sent ")
+        self.assertNotIn(b"\r", told)
 
 
 class Service(WindowsTest):

@@ -23,7 +23,7 @@ from urllib.parse import unquote
 
 FOLDER = os.environ["CRASHENV_FOLDER"]
 PACKAGES = os.environ["CRASHENV_PACKAGES"]
-DEADLINE = 40  # seconds; Wine starts an interpreter in a quarter of one
+DEADLINE = 90  # seconds; Wine starts an interpreter in a quarter of one, alone
 ACCESS_VIOLATION = 0xC0000005
 
 if PACKAGES not in sys.path:

@@ -98,6 +98,10 @@ def _sinks(addresses: "list[Address]", values: "Values") -> "Callable[[Dispositi
         arguments.append("--redact=" + pattern.pattern)
 
     def make(dispositions: "Dispositions") -> "Receiver":
+        if os.name == "nt":
+            from crashenv._monitor.windows import Sinks as WindowsSinks
+
+            return WindowsSinks(addresses, values["store"], arguments)
         from crashenv._monitor.sinks import Sinks
 
         return Sinks(addresses, values["store"], arguments, dispositions)

@@ -64,6 +64,7 @@ URL is one of
   otlp+http://HOST:4318             OpenTelemetry's logs; "otlp:" is what
                                     OTEL_EXPORTER_OTLP_ENDPOINT says
   journald:                         systemd's journal
+  eventlog:                         Windows' Event Log
   syslog:  syslog://HOST  syslog+tcp://HOST
   https://HOST/PATH                 the record as JSON; signed, if CRASHENV_SINK_SECRET
                                     or CRASHENV_SINK_SECRET_FILE is set

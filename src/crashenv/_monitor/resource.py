@@ -7,6 +7,8 @@ cannot be asked any more, and who sends its crash later may have another environ
 
 import os
 
+from crashenv._seldom.crashfile import host_name
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,7 +52,7 @@ def add(record: "Record", environment: "Mapping[str, str]" = os.environ) -> None
         record["release"] = release
     if name:
         record["environment"] = name
-    resource = {"host.name": os.uname().nodename}
+    resource = {"host.name": host_name()}
     if environment.get(_IN_KUBERNETES):
         for key, variables in _KUBERNETES.items():
             value = _first(variables, environment)

@@ -13,6 +13,7 @@ import sys
 import threading
 from time import monotonic
 
+import crashenv
 from crashenv import _parent_windows, _store
 from crashenv._monitor import jobs
 from crashenv._monitor.receivers import Receivers
@@ -23,11 +24,12 @@ from crashenv._starting import PARENT
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal as _signal
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Any, NoReturn
 
     from crashenv._monitor.options import Options
     from crashenv._monitor.program import Dispositions
+    from crashenv._sinks.address import Address
     from crashenv.records import Ending
 
     _winapi: Any
@@ -373,3 +375,77 @@ class Hook:
 
     def _fail(self, reason: str) -> None:
         say("--on-crash %s: %s" % (self._command[0], reason))
+
+
+# --- --sink
+
+
+class Sinks:
+    """``--sink``: starts ``crashenv send``, one at a time, in a thread that waits for it.
+
+    ``arguments`` are more of its own. See ``_monitor.sinks`` for why it is another process.
+    """
+
+    _LONGEST_AT_END = 10.0  # seconds; Windows starts a process slowly
+    _PAUSE = 15.0  # seconds to the next try where some could not be sent
+    _CODE = (
+        "import sys; sys.path.append(sys.argv.pop(1)); "
+        "from crashenv.__main__ import main; sys.exit(main())"
+    )
+
+    def __init__(
+        self, addresses: "Sequence[Address]", store: "str | None", arguments: "Sequence[str]"
+    ) -> None:
+        from crashenv._sinks.marks import Marks
+
+        self._folder = store or _store.default_folder()
+        root = os.path.dirname(os.path.dirname(os.path.abspath(crashenv.__file__)))
+        self._command = [sys.executable, "-I", "-S", "-c", self._CODE, root, "send", "--quiet"]
+        self._command += [*arguments, "--patience", "1", "--store", self._folder]
+        self._urls = " ".join([address.url for address in addresses])
+        self._wanted = threading.Event()
+        self._is_busy = False
+        self.deadline: float | None = None
+        if os.path.isdir(self._folder):
+            for address in addresses:
+                marks = Marks(self._folder, address).load()
+                marks.begin(now=True)
+                if marks.waiting():
+                    self._wanted.set()
+        threading.Thread(target=self._work, daemon=True).start()
+
+    def take(self, record: "Any", content: bytes, path: str) -> None:
+        if path:
+            self._wanted.set()
+        else:
+            say("a crash that no store has was not sent")
+
+    def work(self) -> None:
+        self.deadline = None
+        self._wanted.set()
+
+    def child_ended(self, pid: int, status: int) -> None:
+        pass
+
+    def finish(self, wait_until: "Callable[[Callable[[], bool], float], bool]") -> None:
+        """What does not get through in time is for the next monitor."""
+        wait_until(lambda: not self._is_busy and not self._wanted.is_set(), self._LONGEST_AT_END)
+
+    def _work(self) -> None:
+        while self._wanted.wait():
+            self._is_busy = True
+            self._wanted.clear()
+            try:
+                done = subprocess.run(
+                    self._command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=2,
+                    env={**os.environ, "CRASHENV_SINK": self._urls},
+                    check=False,
+                )
+                if done.returncode:
+                    self.deadline = monotonic() + self._PAUSE
+            except OSError as error:
+                say("cannot start what sends: %s" % error)
+                self.deadline = monotonic() + self._PAUSE
+            self._is_busy = False

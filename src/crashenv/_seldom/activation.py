@@ -107,9 +107,9 @@ def _adopt_file(template: str, output: "SimpleNamespace", state: "Any") -> str:
 
 def _adopt_descriptor(settings: "Settings", output: "SimpleNamespace", state: "Any") -> str:
     if os.name == "nt":
-        from crashenv._seldom import windows
+        from crashenv._seldom import handles
 
-        return windows.adopt_passed(settings, output, state, outputs.finish)
+        return handles.adopt_passed(settings, output, state)
     fd, expected = settings.fd, settings.identity
     assert fd is not None
     elsewhere = ":" + settings.elsewhere if settings.elsewhere else ""

@@ -102,10 +102,9 @@ def open_source(output: "SimpleNamespace", fd: int, state: "Any") -> None:
     overwriting the other. Sockets cannot be opened; poll(2) has to tell.
     """
     if os.name == "nt":
-        own, may_block = windows.copied(fd)
-        finish(output, own, -1, may_block, state)
-        windows.follow(output, fd, state)
+        use_copy(output, fd, state)
         output.source = fd
+        output.reopen = lambda current: _copy_again(current, fd, state)
         return
     status = os.fstat(fd)
     mode = status.st_mode
@@ -123,8 +122,19 @@ def open_source(output: "SimpleNamespace", fd: int, state: "Any") -> None:
         may_block = stat.S_ISSOCK(mode) and os.get_blocking(fd)
     if own == fd and not stat.S_ISREG(mode):
         output.wait = _poller()
-    finish(output, own, fd, may_block, state)
+    _finish(output, own, fd, may_block, state)
     output.source = fd
+
+
+def use_copy(output: "SimpleNamespace", fd: int, state: "Any") -> None:
+    """On Windows, make ``output`` write to a copy of ``fd``. Raises Problem or OSError."""
+    own, may_block = windows.copy_of(fd)
+    _finish(output, own, -1, may_block, state)
+
+
+def _copy_again(current: "SimpleNamespace", fd: int, state: "Any") -> None:
+    if is_file(fd, current.identity):
+        windows.reopen(current, windows.handle_of(fd), state)
 
 
 def open_path(output: "SimpleNamespace", path: str, state: "Any", is_own: bool = False) -> None:
@@ -132,7 +142,7 @@ def open_path(output: "SimpleNamespace", path: str, state: "Any", is_own: bool =
     own = crashfile.open_file(path)
     status = os.fstat(own)
     may_block = stat.S_ISREG(status.st_mode) and _is_remote(status.st_dev)
-    finish(output, own, -1, may_block, state)
+    _finish(output, own, -1, may_block, state)
     output.is_plain = False
     output.reopen = lambda current: _reopen(current, path, state, is_own)
     if is_own and not may_block:  # on NFS it would be in the way of the lock of writing
@@ -151,11 +161,11 @@ def open_passed_elsewhere(
     if not is_file(own, expected):
         os.close(own)
         raise OSError(_ENXIO, os.strerror(_ENXIO))
-    finish(output, own, -1, False, state)
+    _finish(output, own, -1, False, state)
     output.reopen, output.is_plain = (lambda current: None), False
 
 
-def finish(output: "SimpleNamespace", own: int, kept: int, may_block: bool, state: "Any") -> None:
+def _finish(output: "SimpleNamespace", own: int, kept: int, may_block: bool, state: "Any") -> None:
     """``own`` becomes the private copy; it is closed unless it is ``kept``."""
     try:
         output.identity = identity_of(own)

@@ -24,11 +24,8 @@ from crashenv._seldom.settings import Problem
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from types import SimpleNamespace
     from typing import Any
-
-    from crashenv._seldom.settings import Settings
 
     _winapi: Any
     msvcrt: Any
@@ -79,7 +76,7 @@ _CTRL_BREAK_EVENT = 1
 
 # A program may replace what is in the modules before a crash.
 _is_pipe = stat.S_ISFIFO
-_handle_of: "Any" = msvcrt.get_osfhandle
+handle_of: "Any" = msvcrt.get_osfhandle
 
 _mutexes: "dict[tuple[int, int], int]" = {}
 
@@ -91,7 +88,7 @@ def fstat(descriptor: int) -> "tuple[int, int, int]":
     """``st_mode``, ``st_ino`` and ``st_dev``, as far as ``os.fstat`` has them. Raises OSError."""
     status = _fstat(descriptor)
     if _is_pipe(status.st_mode):
-        return status.st_mode, _index_of_pipe(_handle_of(descriptor)), _PIPE
+        return status.st_mode, _index_of_pipe(handle_of(descriptor)), _PIPE
     if stat.S_ISCHR(status.st_mode):
         return status.st_mode, 0, _CHARACTERS
     return of(status)
@@ -134,7 +131,7 @@ def _hash(data: bytes) -> int:
     return value
 
 
-def _is(descriptor: int, expected: "tuple[int, int] | None") -> bool:
+def is_file(descriptor: int, expected: "tuple[int, int] | None") -> bool:
     try:
         _, index, device = fstat(descriptor)
     except (OSError, OverflowError):
@@ -220,98 +217,27 @@ def duplicate_high(fd: int) -> int:
     return os.dup(fd)
 
 
-def adopt_passed(
-    settings: "Settings",
-    output: "SimpleNamespace",
-    state: "Any",
-    finish: "Callable[[SimpleNamespace, int, int, bool, Any], None]",
-) -> str:
-    """Adopt ``crashhandle`` or ``crashfd``; return the item for descendants.
+def copy_of(fd: int) -> "tuple[int, bool]":
+    """A copy of ``fd``, and whether a write to it may block. Raises Problem or OSError.
 
-    ``finish`` is that of ``outputs``. Raises Problem or OSError.
-    """
-    handle, expected, is_pulled = settings.handle, settings.identity, False
-    if handle is None:
-        assert settings.fd is not None
-        try:
-            if expected is None and not os.get_inheritable(settings.fd):
-                raise Problem("was not passed to this process")
-            handle = int(msvcrt.get_osfhandle(settings.fd))
-        except OSError as error:
-            raise Problem("is not open") from error
-        settings.owner = 0
-    passed, fd = handle, -1
-    try:
-        fd = adopt(handle)
-        if expected is not None and not _is(fd, expected):
-            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
-    except OSError:
-        if fd >= 0:
-            os.close(fd)
-        if not settings.owner or not (settings.is_for_all or _is_worker()):
-            raise Problem("is not open") from None
-        fd, is_pulled = adopt(handle, settings.owner), True
-    try:
-        if expected is not None and not _is(fd, expected):
-            raise Problem("is another file")
-        own, may_block = copied(fd)
-        finish(output, own, -1, may_block, state)
-    finally:
-        os.close(fd)
-    if is_pulled:
-        # It is not closed: a worker of ours may have to find it.
-        handle = int(msvcrt.get_osfhandle(output.fd))
-    else:
-        output.reopen = lambda current: _reopen(current, passed, state)
-    if settings.is_for_all:
-        return "crashhandle=%d:%d:%d:%d:all" % (passed, *output.identity, settings.owner)
-    return "crashhandle=%d:%d:%d:%d" % (handle, *output.identity, os.getpid())
-
-
-def _is_worker() -> bool:
-    """Whether multiprocessing has started this process (popen_spawn_win32.py)."""
-    return "--multiprocessing-fork" in getattr(sys, "argv", ())
-
-
-def follow(output: "SimpleNamespace", fd: int, state: "Any") -> None:
-    """Take a new copy of ``fd`` when the private one is lost, if it is still that file."""
-
-    def reopen(current: "SimpleNamespace") -> None:
-        if not _is(current.fd, current.identity) and _is(fd, current.identity):
-            _reopen(current, msvcrt.get_osfhandle(fd), state)
-
-    output.reopen = reopen
-
-
-def copied(fd: int) -> "tuple[int, bool]":
-    """A copy of ``fd``, not inheritable, and whether a write to it may block.
-
-    Raises Problem or OSError. PIPE_NOWAIT belongs to the end of a pipe, whoever holds it: so
-    it is not set where the program prints into the same pipe.
+    PIPE_NOWAIT belongs to the end of a pipe, whoever holds it: so it is not set where the
+    program prints into the same pipe.
     """
     mode, index, device = fstat(fd)
     if stat.S_ISDIR(mode):
         raise Problem("is a directory")
-    handle = msvcrt.get_osfhandle(fd)
+    handle = handle_of(fd)
     if not _is_writable(handle):
         raise Problem("is not open for writing")
-    may_block = False
+    may_block = stat.S_ISCHR(mode)  # a console, in which text is being selected
     if stat.S_ISFIFO(mode):
-        may_block = any(_is(number, (device, index)) for number in (0, 1, 2) if number != fd)
-        may_block = may_block or fd in (0, 1, 2)
+        may_block = any(is_file(number, (device, index)) for number in (0, 1, 2))
         try:
             if not may_block:
                 _winapi.SetNamedPipeHandleState(handle, _PIPE_NOWAIT, None, None)
         except OSError:  # it may not be changed
             may_block = True
-    elif stat.S_ISCHR(mode):
-        may_block = True  # a console, in which text is being selected
-    own = descriptor(
-        _winapi.DuplicateHandle(
-            _winapi.GetCurrentProcess(), handle, _winapi.GetCurrentProcess(), 0, False, _SAME_ACCESS
-        )
-    )
-    return own, may_block
+    return adopt(handle), may_block
 
 
 def _is_writable(handle: int) -> bool:
@@ -339,16 +265,16 @@ def close(handle: int) -> None:
     _winapi.CloseHandle(handle)
 
 
-def _reopen(current: "SimpleNamespace", handle: int, state: "Any") -> None:
+def reopen(current: "SimpleNamespace", handle: int, state: "Any") -> None:
     """Take another copy of ``handle`` if ours was closed and it still is that file."""
-    if _is(current.fd, current.identity):
+    if is_file(current.fd, current.identity):
         return
     try:
         fd = adopt(handle)
     except OSError:
         return
     try:
-        if _is(fd, current.identity):
+        if is_file(fd, current.identity):
             dumps = current.dumps == current.fd
             current.fd = duplicate_high(fd)
             if dumps:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _WEB = ("sentry+https", "sentry+http", "otlp+https", "otlp+http", "https", "http")
-_LOCAL = ("journald", "syslog")  # with a path, or nothing
+_LOCAL = ("journald", "syslog", "eventlog")  # with a path, or nothing
 _EXAMPLES = "sentry+https://KEY@HOST/PROJECT, otlp+http://HOST:4318, https://HOST/PATH, journald:"
 _MOST_BYTES = 1 << 16  # of a file of sinks
 
@@ -61,8 +61,8 @@ class Address:
             raise ValueError("%s: names no host" % self.scheme)
         if self.scheme in _LOCAL and not self.host and self.path and not self.path.startswith("/"):
             raise ValueError("%s: a socket's path begins with /" % self.scheme)
-        if self.scheme == "journald" and self.host:
-            raise ValueError("journald: has no host")
+        if self.scheme in ("journald", "eventlog") and self.host:
+            raise ValueError("%s: has no host" % self.scheme)
         if self.scheme.startswith("sentry+"):
             if not self.user:
                 raise ValueError("%s: has no KEY before the @" % self.shown)
@@ -82,7 +82,7 @@ def _of_environment(url: str, environment: "Mapping[str, str]") -> str:
         if not whole and not base:
             raise ValueError("otlp: OTEL_EXPORTER_OTLP_ENDPOINT is not set")
         return "otlp+" + (whole or base)
-    if url in ("journald", "syslog"):
+    if url in _LOCAL:
         return url + ":"
     return url
 

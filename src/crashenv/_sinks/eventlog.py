@@ -8,10 +8,13 @@ administrator, and a file with messages.
 import os
 
 from crashenv._redact import redact
+from crashenv._sinks.outcomes import Later, Unusable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+    from crashenv._sinks.address import Address
 
 _SOURCE = "crashenv"
 _ERROR = 1  # EVENTLOG_ERROR_TYPE
@@ -20,10 +23,19 @@ _LONGEST = 30_000  # UTF-16 units of a string, of which ReportEventW takes 31,83
 _FIELDS = ("id", "kind", "time", "program", "pid", "python", "where")
 
 
-def send(record: "Any") -> None:
-    """Raises OSError, as on a system that has no Event Log."""
+def send(address: "Address", record: "Any", event_id: str) -> float:
+    """Raises Later or Unusable."""
     if os.name != "nt":
-        raise OSError("there is no Event Log on this system")
+        raise Unusable("there is no Event Log on this system")
+    try:
+        _report(strings(record))
+    except OSError as error:
+        raise Later("the Event Log: %s" % (error.strerror or error)) from None
+    return 0.0
+
+
+def _report(texts: "list[str]") -> None:
+    """Raises OSError."""
     import ctypes
 
     library: Any = vars(ctypes)["WinDLL"]("advapi32", use_last_error=True)
@@ -32,7 +44,6 @@ def send(record: "Any") -> None:
     if not log:
         raise _last_error(ctypes)
     try:
-        texts = strings(record)
         array = (ctypes.c_wchar_p * len(texts))(*texts)
         count = ctypes.c_ushort(len(texts))
         if not library.ReportEventW(log, _ERROR, 0, _EVENT_ID, None, count, 0, array, None):

@@ -229,4 +229,6 @@ def _write(path: str, text: str, how: int) -> None:
 
 
 def _flags(flags: int) -> int:
-    return flags | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
+    for name in ("O_CLOEXEC", "O_NOFOLLOW", "O_BINARY"):
+        flags |= getattr(os, name, 0)
+    return flags | os.O_CREAT

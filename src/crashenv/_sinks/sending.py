@@ -271,6 +271,10 @@ def _sender(scheme: str) -> "Callable[[Address, Any, str], float]":
         from crashenv._sinks import journald
 
         return journald.send
+    if scheme == "eventlog":
+        from crashenv._sinks import eventlog
+
+        return eventlog.send
     if scheme.startswith("syslog"):
         from crashenv._sinks import syslog
 

@@ -162,11 +162,11 @@ def _try_descriptor(settings: "Settings") -> "Finding":
 
 def _try_handle(settings: "Settings") -> "Finding":
     """``crashhandle``, or ``crashfd``, which is another name of a handle."""
-    from crashenv._seldom import windows
+    from crashenv._seldom import handles
 
     output = outputs.new()
     try:
-        windows.adopt_passed(settings, output, crashenv._state, outputs.finish)
+        handles.adopt_passed(settings, output, crashenv._state)
     except Problem:
         if settings.identity is None:
             raise
