@@ -61,6 +61,8 @@ NOT_IMPORTED = {
     "crashenv._parent_windows",
     "crashenv._seldom.windows",
 }
+# urllib.request asks macOS for its proxies.
+NEED_SCPROXY = {"crashenv._sinks." + name for name in ("otlp", "sentry", "web", "webhook")}
 NEED_FCNTL = {"crashenv._monitor.collect", "crashenv._monitor.family"}
 
 
@@ -125,7 +127,7 @@ for module in pkgutil.walk_packages(crashenv.__path__, "crashenv."):
 """
         result = run(MASK % ("darwin", PACKAGES) + "import crashenv\n" + source)
         failed = {line.split()[0] for line in result.stdout.decode().splitlines()}
-        self.assertEqual(failed, NOT_IMPORTED | NEED_FCNTL, str(result))
+        self.assertEqual(failed, NOT_IMPORTED | NEED_FCNTL | NEED_SCPROXY, str(result))
 
 
 class Commands(CommandTest):
@@ -137,7 +139,7 @@ class Commands(CommandTest):
             (["list", path], 0),
             (["show", path], 0),
             (["list"], 1),
-            (["doctor", "--no-crashes"], 1),
+            (["doctor", "--no-crashes"], 0 if INSTALLED else 1),
             (["prune", "--before", "1d"], 2),
             (["run", "true"], 125),
             (["collect"], 2),

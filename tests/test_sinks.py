@@ -29,6 +29,7 @@ from tests.driver import (
     ROOT,
     CommandTest,
     Result,
+    children,
     importable,
     run,
     started,
@@ -1027,11 +1028,6 @@ def attributes(place: Any) -> dict[str, Any]:
 
 def shown(one: Receiver) -> str:
     return address.Address("http://127.0.0.1:%d/hook" % one.port).shown
-
-
-def children(pid: int) -> list[int]:
-    text = Path("/proc/%d/task/%d/children" % (pid, pid)).read_text()
-    return [int(word) for word in text.split()]
 
 
 def cmdline(pid: int) -> bytes:

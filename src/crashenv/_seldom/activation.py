@@ -109,7 +109,7 @@ def _adopt_descriptor(settings: "Settings", output: "SimpleNamespace", state: "A
     if os.name == "nt":
         from crashenv._seldom import windows
 
-        return windows.adopt_passed(settings, output, state)
+        return windows.adopt_passed(settings, output, state, outputs.finish)
     fd, expected = settings.fd, settings.identity
     assert fd is not None
     elsewhere = ":" + settings.elsewhere if settings.elsewhere else ""

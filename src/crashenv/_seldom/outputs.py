@@ -102,7 +102,10 @@ def open_source(output: "SimpleNamespace", fd: int, state: "Any") -> None:
     overwriting the other. Sockets cannot be opened; poll(2) has to tell.
     """
     if os.name == "nt":
-        windows.open_source(output, fd, state)
+        own, may_block = windows.copied(fd)
+        finish(output, own, -1, may_block, state)
+        windows.follow(output, fd, state)
+        output.source = fd
         return
     status = os.fstat(fd)
     mode = status.st_mode

@@ -24,6 +24,7 @@ from crashenv._seldom.settings import Problem
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import SimpleNamespace
     from typing import Any
 
@@ -219,10 +220,15 @@ def duplicate_high(fd: int) -> int:
     return os.dup(fd)
 
 
-def adopt_passed(settings: "Settings", output: "SimpleNamespace", state: "Any") -> str:
+def adopt_passed(
+    settings: "Settings",
+    output: "SimpleNamespace",
+    state: "Any",
+    finish: "Callable[[SimpleNamespace, int, int, bool, Any], None]",
+) -> str:
     """Adopt ``crashhandle`` or ``crashfd``; return the item for descendants.
 
-    Raises Problem or OSError.
+    ``finish`` is that of ``outputs``. Raises Problem or OSError.
     """
     handle, expected, is_pulled = settings.handle, settings.identity, False
     if handle is None:
@@ -248,7 +254,8 @@ def adopt_passed(settings: "Settings", output: "SimpleNamespace", state: "Any") 
     try:
         if expected is not None and not _is(fd, expected):
             raise Problem("is another file")
-        _use_file(output, fd, state)
+        own, may_block = copied(fd)
+        finish(output, own, -1, may_block, state)
     finally:
         os.close(fd)
     if is_pulled:
@@ -266,10 +273,8 @@ def _is_worker() -> bool:
     return "--multiprocessing-fork" in getattr(sys, "argv", ())
 
 
-def open_source(output: "SimpleNamespace", fd: int, state: "Any") -> None:
-    """As ``outputs.open_source``. Raises Problem or OSError."""
-    _use_file(output, fd, state)
-    output.source = fd
+def follow(output: "SimpleNamespace", fd: int, state: "Any") -> None:
+    """Take a new copy of ``fd`` when the private one is lost, if it is still that file."""
 
     def reopen(current: "SimpleNamespace") -> None:
         if not _is(current.fd, current.identity) and _is(fd, current.identity):
@@ -278,11 +283,11 @@ def open_source(output: "SimpleNamespace", fd: int, state: "Any") -> None:
     output.reopen = reopen
 
 
-def _use_file(output: "SimpleNamespace", fd: int, state: "Any") -> None:
-    """Make ``output`` write to a copy of ``fd``.
+def copied(fd: int) -> "tuple[int, bool]":
+    """A copy of ``fd``, not inheritable, and whether a write to it may block.
 
-    PIPE_NOWAIT belongs to the end of a pipe, whoever holds it: so it is not set where the
-    program prints into the same pipe.
+    Raises Problem or OSError. PIPE_NOWAIT belongs to the end of a pipe, whoever holds it: so
+    it is not set where the program prints into the same pipe.
     """
     mode, index, device = fstat(fd)
     if stat.S_ISDIR(mode):
@@ -306,9 +311,7 @@ def _use_file(output: "SimpleNamespace", fd: int, state: "Any") -> None:
             _winapi.GetCurrentProcess(), handle, _winapi.GetCurrentProcess(), 0, False, _SAME_ACCESS
         )
     )
-    from crashenv._seldom import outputs
-
-    outputs.finish(output, own, -1, may_block, state)
+    return own, may_block
 
 
 def _is_writable(handle: int) -> bool:

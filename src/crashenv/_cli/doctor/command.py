@@ -166,7 +166,7 @@ def _try_handle(settings: "Settings") -> "Finding":
 
     output = outputs.new()
     try:
-        windows.adopt_passed(settings, output, crashenv._state)
+        windows.adopt_passed(settings, output, crashenv._state, outputs.finish)
     except Problem:
         if settings.identity is None:
             raise
