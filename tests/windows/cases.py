@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _winapi
 import json
 import msvcrt
 import os
@@ -275,6 +276,16 @@ class Readers(WindowsTest):
         """
         result = self.run_handle(source, pipe=CrashPipe(4096, is_read=False))
         self.assertEqual(result.status, ACCESS_VIOLATION)
+
+    def test_reader_that_has_gone(self) -> None:
+        pipe = CrashPipe(is_read=False)
+        variables = environment(PYDEBUG="crashhandle=%d,crashtimeout=60" % pipe.handle)
+        _winapi.CloseHandle(pipe.reader)
+        begin = time.monotonic()
+        result = run("1/0", env=variables, startupinfo=pipe.startup())
+        _winapi.CloseHandle(pipe.handle)
+        self.assertEqual((result.status, result.stderr.count("crashenv")), (1, 0), str(result))
+        self.assertLess(time.monotonic() - begin, 50)
 
     def test_slow_reader_gets_all(self) -> None:
         result = self.run_handle("raise ValueError('x' * 100000)", pipe=CrashPipe(4096))
@@ -650,12 +661,13 @@ class Service(WindowsTest):
         )
         self.assertTrue(service, ctypes.get_last_error())
         try:
-            self.assertTrue(advapi32.StartServiceW(service, 0, None), ctypes.get_last_error())
+            # On a machine that is busy, the manager may not wait long enough (1053).
+            wait_until(lambda: advapi32.StartServiceW(service, 0, None), "the start")
 
             def kept() -> Any:
                 names = sorted(os.listdir(store)) if os.path.isdir(store) else []
                 names = [name for name in names if name.endswith(".json")]
-                return names if len(names) == 2 else []
+                return names if len(names) >= 2 else []
 
             names = wait_until(kept, "two records")
         finally:
@@ -663,9 +675,9 @@ class Service(WindowsTest):
             advapi32.CloseServiceHandle(service)
             advapi32.CloseServiceHandle(manager)
         records = [json.loads(self.read(os.path.join(store, name))) for name in names]
-        told = [(record["kind"], record["thread"], record["summary"]) for record in records]
-        self.assertEqual(told[0], ("thread", "worker", "ZeroDivisionError: division by zero"))
-        self.assertEqual(told[1][0::2], ("exception", "RuntimeError: after the service"))
+        told = {(record["kind"], record["thread"], record["summary"]) for record in records}
+        self.assertIn(("thread", "worker", "ZeroDivisionError: division by zero"), told)
+        self.assertIn(("exception", "MainThread", "RuntimeError: after the service"), told)
 
 
 class Lines(unittest.TextTestResult):
