@@ -277,14 +277,24 @@ class Readers(WindowsTest):
         result = self.run_handle(source, pipe=CrashPipe(4096, is_read=False))
         self.assertEqual(result.status, ACCESS_VIOLATION)
 
-    def test_reader_that_has_gone(self) -> None:
+    def test_reader_that_goes_away(self) -> None:
         pipe = CrashPipe(is_read=False)
-        variables = environment(PYDEBUG="crashhandle=%d,crashtimeout=60" % pipe.handle)
+        source = "import sys; print('ready', flush=True); sys.stdin.readline(); 1/0"
+        program = subprocess.Popen(
+            [sys.executable, "-c", source],
+            env=environment(PYDEBUG="crashhandle=%d,crashtimeout=60" % pipe.handle),
+            startupinfo=pipe.startup(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        assert program.stdout is not None
+        program.stdout.readline()
         _winapi.CloseHandle(pipe.reader)
         begin = time.monotonic()
-        result = run("1/0", env=variables, startupinfo=pipe.startup())
+        _, errors = program.communicate(b"\n", DEADLINE)
         _winapi.CloseHandle(pipe.handle)
-        self.assertEqual((result.status, result.stderr.count("crashenv")), (1, 0), str(result))
+        self.assertEqual((program.returncode, errors.count(b"crashenv")), (1, 0), errors)
         self.assertLess(time.monotonic() - begin, 50)
 
     def test_slow_reader_gets_all(self) -> None:
