@@ -393,6 +393,12 @@ def pipe_size(fd: int) -> int:
     return int(fcntl.fcntl(fd, 1032))  # F_GETPIPE_SZ
 
 
+def children(pid: int) -> list[int]:
+    """The process ids of the children of a process that has one thread (proc(5))."""
+    text = Path("/proc/%d/task/%d/children" % (pid, pid)).read_text()
+    return [int(word) for word in text.split()]
+
+
 def is_root() -> bool:
     return os.geteuid() == 0
 

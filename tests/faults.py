@@ -78,6 +78,8 @@ ERRORS = {
     "openat": OPEN,
     "pipe2": "EMFILE ENFILE ENOMEM",
     "poll": "EFAULT EINTR EINVAL ENOMEM",
+    "flock": "EBADF EINTR EINVAL ENOLCK EWOULDBLOCK",
+    "ppoll": "EFAULT EINTR EINVAL ENOMEM",
     "read": "EAGAIN EBADF EINTR EIO EISDIR",
     "readlink": "EACCES EINVAL EIO ENOENT",
     "rt_sigaction": "EINVAL",

@@ -14,6 +14,7 @@ from tests.driver import (
     DEADLINE,
     CommandTest,
     CrashOutput,
+    children,
     environment,
     importable,
     run,
@@ -129,7 +130,7 @@ class Stacks(CommandTest):
         with self.started_monitored(LOOP) as process:
             assert process.stdout is not None
             process.stdout.readline()
-            pid = int(subprocess.check_output(["pgrep", "-P", str(process.pid)], timeout=DEADLINE))
+            (pid,) = children(process.pid)
             for _ in range(2):
                 shown = self.check_output("dump", str(pid))
                 self.assertIn("in waiting", shown)

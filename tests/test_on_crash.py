@@ -8,10 +8,9 @@ import signal
 import sys
 import time
 import unittest
-from pathlib import Path
 from unittest import mock
 
-from tests.driver import INSTALLED, ROOT, MonitorTest, Result, wait_until
+from tests.driver import INSTALLED, ROOT, MonitorTest, Result, children, wait_until
 
 if not INSTALLED:
     sys.path.insert(0, str(ROOT / "src"))
@@ -136,7 +135,7 @@ class OnCrashTest(MonitorTest):
         os.chmod(hook, 0o755)
         with self.started_monitored("1/0", "--quiet", "--on-crash", hook) as process:
             pid = int(fifo.read_text())
-            wait_until(lambda: children(process.pid) == [str(pid)], "the program's end")
+            wait_until(lambda: children(process.pid) == [pid], "the program's end")
             process.send_signal(signal.SIGTERM)
             _, stderr = process.communicate()
         self.assertEqual(process.returncode, 1)
@@ -233,10 +232,6 @@ class ReceiversTest(unittest.TestCase):
         all_of_them = receivers.Receivers([make], mock.Mock())
         all_of_them.take(build.death(1, "", "", "killed\n"), b"", "")
         self.said.assert_called_once_with("cannot start what receives the records: OSError('no')")
-
-
-def children(pid: int) -> list[str]:
-    return Path("/proc/%d/task/%d/children" % (pid, pid)).read_text().split()
 
 
 def is_alive(group: int) -> bool:

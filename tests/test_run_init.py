@@ -13,7 +13,7 @@ import unittest
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.driver import DEADLINE, MonitorTest, Result, monitor, wait_until
+from tests.driver import DEADLINE, MonitorTest, Result, children, monitor, wait_until
 
 SH = "/bin/sh"
 UNSHARE = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
@@ -82,7 +82,7 @@ class InitTest(MonitorTest):
                     )
                     assert process.stdin and process.stdout
                     self.assertEqual(process.stdout.readline(), b"ready\n")
-                    first = int(children(process.pid)[0])
+                    first = children(process.pid)[0]
                     os.kill(first, getattr(signal, "SIG" + name))
                     self.assertEqual(process.stdout.readline(), b"got\n")
                     self.assertEqual(process.wait(DEADLINE), 5)
@@ -92,7 +92,7 @@ class InitTest(MonitorTest):
     def test_every_orphan_is_reaped(self) -> None:
         for init in self.inits():
             with self.subTest(init[0]), with_orphans([*UNSHARE, *init], self.env, 50) as process:
-                reaper = int(children(process.pid)[0])
+                reaper = children(process.pid)[0]
                 wait_until(lambda: len(children(reaper)) == 1, "the end of the zombies")  # noqa: B023
 
     def test_report_and_death(self) -> None:
@@ -118,9 +118,9 @@ class SubreaperTest(MonitorTest):
         with self.started_monitored([SH, "-c", script]) as process:
             assert process.stdout
             orphan = process.stdout.readline().decode().strip()
-            wait_until(lambda: orphan in children(process.pid), "the orphan")
+            wait_until(lambda: int(orphan) in children(process.pid), "the orphan")
             os.kill(int(orphan), signal.SIGKILL)
-            wait_until(lambda: orphan not in children(process.pid), "its end")
+            wait_until(lambda: int(orphan) not in children(process.pid), "its end")
 
     def test_ten_thousand_descendants_cost_no_memory(self) -> None:
         with with_orphans(monitor("--quiet"), self.env, 100) as process:
@@ -149,10 +149,6 @@ def with_orphans(
         process.stdin.close()
         process.stdout.close()
         process.wait(DEADLINE)
-
-
-def children(pid: int) -> list[str]:
-    return Path("/proc/%d/task/%d/children" % (pid, pid)).read_text().split()
 
 
 def peak(pid: int) -> int:

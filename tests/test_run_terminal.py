@@ -15,8 +15,8 @@ import time
 import unittest
 from pathlib import Path
 
-from tests.driver import DEADLINE, MonitorTest, command, monitor, wait_until
-from tests.test_run import child_of, state
+from tests.driver import DEADLINE, MonitorTest, children, command, monitor, wait_until
+from tests.test_run import state
 
 # Prints the signals that it gets and the lines that it reads, with no echo in between.
 LISTENING = """
@@ -157,8 +157,8 @@ class JobControlTest(MonitorTest):
         terminal.expect("<prompt>")
         terminal.send("bg\n")
         terminal.expect("<CONT>")
-        monitor = child_of(terminal.process.pid)
-        wait_until(lambda: state(child_of(monitor)) == "T", "SIGTTIN")
+        monitor = children(terminal.process.pid)[0]
+        wait_until(lambda: state(children(monitor)[0]) == "T", "SIGTTIN")
         wait_until(lambda: state(monitor) == "T", "the monitor's stop")
         terminal.send("fg\n")
         terminal.expect("<CONT>")
@@ -167,8 +167,8 @@ class JobControlTest(MonitorTest):
     def test_monitor_alone_stopped_and_continued(self) -> None:
         """As "kill -TSTP" and "kill -CONT" do, of its process id."""
         terminal = self.listening()
-        monitor = child_of(terminal.process.pid)
-        program = child_of(monitor)
+        monitor = children(terminal.process.pid)[0]
+        program = children(monitor)[0]
         os.kill(monitor, signal.SIGTSTP)
         wait_until(lambda: state(program) == state(monitor) == "T", "the stop")
         terminal.expect("<prompt>")  # the shell has seen it too

@@ -20,6 +20,7 @@ from tests.driver import (
     ROOT,
     MonitorTest,
     Result,
+    run,
     wait_until,
 )
 
@@ -83,6 +84,15 @@ class Unwatched(MonitorTest):
         program = [self.python, "-c", source, self.python, self.launcher, self.app]
         result = self.run_monitored(program)
         self.assertEqual(len(self.told(result)), 1, str(result))
+
+    def test_descendant_that_ended_well_is_not_told_of(self) -> None:
+        clean = self.write("clean.py", APP)
+        source = "import subprocess, sys, time\nsubprocess.run(sys.argv[1:])\ntime.sleep(1.5)"
+        program = [self.python, "-c", source, self.python, self.launcher, clean]
+        with_patience = "from crashenv._monitor import unwatched; unwatched._PATIENCE = 1.0; "
+        start = with_patience + "import sys, crashenv.__main__; sys.exit(crashenv.__main__.main())"
+        result = run(["-c", start, "run", "--", *program], env=self.env)
+        self.assertEqual((result.status, self.told(result)), (0, []), str(result))
 
     def test_path_that_was_set_anew(self) -> None:
         result = self.run_monitored(["env", "PYTHONPATH=src", self.python, self.app])

@@ -29,6 +29,7 @@ from tests.driver import (
     ROOT,
     CommandTest,
     Result,
+    children,
     importable,
     run,
     started,
@@ -53,7 +54,7 @@ from crashenv import _store
 from crashenv._reading import build
 from crashenv._reading.encode import to_json
 from crashenv._reading.frames import Splitter
-from crashenv._sinks import address, content, marks, outcomes, sentry, times, web
+from crashenv._sinks import address, content, marks, outcomes, sentry, syslog, times, web
 
 BOOM = 'Traceback (most recent call last):\n  File "/app/a.py", line %d, in f\n    f()\n%s: boom\n'
 SECRET = "0123456789abcdef0123456789abcdef"  # of a DSN
@@ -481,6 +482,9 @@ class Sending(SinkTest):
         url = "sentry+http://key@127.0.0.1:%d/1" % one.port
         self.assertIn("asked to wait for 2700 s; 1 crash waits", self.send(url, status=1))
         self.assertEqual(one.count, 1)
+        shutil.rmtree(self.store)
+        self.fill(1)
+        self.assertNotIn("wait", self.send(url))
         for text, seconds in (("60:transaction:x", 0), ("60::x", 60), ("", 0), ("x, 5:error", 5)):
             self.assertEqual(sentry.pause(text), seconds, text)
 
@@ -936,6 +940,17 @@ class Forms(SinkTest):
         self.assertEqual(int(size), len(line))
         self.check_5424(line.decode(), record)
 
+    def test_ports_of_syslog(self) -> None:
+        for url, place in (
+            ("syslog://host", ("host", 514)),
+            ("syslog://host:1514", ("host", 1514)),
+            ("syslog+tcp://[::1]:601", ("::1", 601)),
+            ("syslog://[::1]", ("::1", 514)),
+        ):
+            self.assertEqual(syslog._place(address.Address(url, {})), place)
+        self.fill(1)
+        self.assertIn("no number", self.send("syslog://host:x", "--patience=0", status=1))
+
     def check_5424(self, line: str, record: Any) -> None:
         head = r"^<10>1 %s \S+ app\.py %d crash \[" % (record["time"], record["pid"])
         self.assertRegex(line, head)
@@ -1013,11 +1028,6 @@ def attributes(place: Any) -> dict[str, Any]:
 
 def shown(one: Receiver) -> str:
     return address.Address("http://127.0.0.1:%d/hook" % one.port).shown
-
-
-def children(pid: int) -> list[int]:
-    text = Path("/proc/%d/task/%d/children" % (pid, pid)).read_text()
-    return [int(word) for word in text.split()]
 
 
 def cmdline(pid: int) -> bytes:

@@ -322,9 +322,11 @@ class Monitor:
         if self._unwatched is None:
             if self._look_at is None or monotonic() < self._look_at or self._pipe < 0:
                 return
-            from crashenv._monitor.unwatched import Unwatched
-
             self._look_at = None
+            try:
+                from crashenv._monitor.unwatched import Unwatched
+            except ImportError:  # the package was removed meanwhile
+                return
             self._unwatched = Unwatched(self._pipe, self._passed)
             self._unwatched.add(self._program)
         for pid in self._family.take_joined() if self._family is not None else ():

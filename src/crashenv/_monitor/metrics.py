@@ -61,8 +61,8 @@ class Metrics:
         dump = record.get("dump")
         ending = record.get("ending") if record["kind"] == "death" else None
         signal = (ending and ending["signal"]) or (dump and dump["signal"]) or ""
-        path = (record["program"] or "").replace("\\", "/")
-        program = path.rpartition("/")[2] or path
+        place = (record["program"] or "").replace("\\", "/")
+        program = place.rpartition("/")[2] or place
         labels = _labels(kind=record["kind"], signal=signal, program=program)
         if labels not in self._values[_CRASHES] and len(self._values[_CRASHES]) >= _MOST_SERIES:
             program = _OTHER

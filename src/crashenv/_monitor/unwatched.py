@@ -16,6 +16,7 @@ FIRST = 0.03  # seconds after the start
 _GROWTH = 1.3  # of the time between two looks
 _LAST = 20.0  # seconds after the start
 _PATIENCE = 10.0  # seconds, for what loads a long time before it runs the next sitecustomize
+_GRACE = 0.5  # seconds from the end of a process until its ending is known
 _MOST = 100  # processes at a time
 _LARGEST = 1 << 20  # bytes of an environment
 _FILES = ("sitecustomize.py", "sitecustomize.pyc", "sitecustomize/__init__.py")
@@ -26,6 +27,7 @@ class _Process:
         self.began = now
         self.next = now + FIRST
         self.since: float | None = None  # it has been unwatched
+        self.is_gone = False
         self.name = self.reason = ""
 
 
@@ -54,7 +56,14 @@ class Unwatched:
         due = [pid for pid, process in self._processes.items() if process.next <= now]
         for pid in due:
             process = self._processes[pid]
-            found = self._look_at(pid)
+            try:
+                found = self._look_at(pid)
+            except OSError:  # it was reaped, or is another user's
+                if process.is_gone or not process.reason:
+                    del self._processes[pid]
+                else:  # how it has ended is told next
+                    process.is_gone, process.next = True, now + _GRACE
+                continue
             if found is not None:
                 process.name, process.reason = found
             if not process.reason:
@@ -64,7 +73,7 @@ class Unwatched:
             elif now - process.since >= _PATIENCE:
                 self.ended(pid)
                 continue
-            process.next = now + (now - process.began) * (_GROWTH - 1) + FIRST / 4
+            process.next = now + (now - process.began) * (_GROWTH - 1) + FIRST
             if process.since is None and now - process.began > _LAST:
                 del self._processes[pid]
 
@@ -81,24 +90,21 @@ class Unwatched:
     def _look_at(self, pid: int) -> "tuple[str, str] | None":
         """What it runs, and why it is not watched; two empty texts if it is, or may be.
 
-        None if nothing can be seen: it has just ended (and a zombie has no environment), or
-        is another user's.
+        None if there is no environment: of a zombie, and for a moment in execve(2). Raises
+        OSError.
         """
         place = "/proc/%d" % pid
-        try:
-            with open(place + "/environ", "rb") as file:
-                variables = file.read(_LARGEST).split(b"\0")
-            if variables == [b""]:
-                return None
-            if not any(self._path in variable for variable in variables):
-                return "", ""
-            reason = _hidden_by(place, variables)
-            if not reason or not self._is_blind(place):
-                return "", ""
-            with open(place + "/cmdline", "rb") as file:
-                command = [os.fsdecode(word) for word in file.read(_LARGEST).split(b"\0")[:-1]]
-        except OSError:
+        with open(place + "/environ", "rb") as file:
+            variables = file.read(_LARGEST).split(b"\0")
+        if variables == [b""]:
             return None
+        if not any(self._path in variable for variable in variables):
+            return "", ""
+        reason = _hidden_by(place, variables)
+        if not reason or not self._is_blind(place):
+            return "", ""
+        with open(place + "/cmdline", "rb") as file:
+            command = [os.fsdecode(word) for word in file.read(_LARGEST).split(b"\0")[:-1]]
         if not command or _ignores_environment(command):
             return "", ""
         return os.path.basename(deaths.program(command)) or command[0], reason

@@ -95,7 +95,7 @@ class Sending:
                     break
                 seen.update([item.name for item in items])
                 self._send(items, len(seen) - len(items), tell)
-            self.tally.waiting = len(self._marks.waiting(everything))
+            self._finish(len(self._marks.waiting(everything)))
             self._marks.tidy(os.listdir(folder))
         finally:
             self._marks.unlock()
@@ -123,7 +123,13 @@ class Sending:
             items.append(Item("%s %d" % (name, seen[name]), kept, partial(_same, record)))
         self._send(items, 0, tell)
         tally = self.tally
-        tally.waiting = len(items) - tally.sent - tally.refused - tally.left
+        self._finish(len(items) - tally.sent - tally.refused - tally.left)
+
+    def _finish(self, waiting: int) -> None:
+        """Where nothing waits, it is no problem that the receiver wants no more for now."""
+        self.tally.waiting = waiting
+        if not waiting:
+            self.tally.problem = ""
 
     # --- in order
 
