@@ -640,13 +640,13 @@ class Service(WindowsTest):
         status = (ctypes.c_uint32 * 7)(0x10, state, 1)
         advapi32.SetServiceStatus(ctypes.c_void_p(handle), status)
     def serve(count, words):
-        handle = advapi32.RegisterServiceCtrlHandlerExW("crashenv_test", handler, None)
+        handle = advapi32.RegisterServiceCtrlHandlerExW({name!r}, handler, None)
         tell(handle, 4)
         thread = threading.Thread(target=lambda: 1/0, name="worker")
         thread.start()
         thread.join()
         tell(handle, 1)
-    entries = (Entry * 2)(Entry("crashenv_test", Main(serve)), Entry(None, Main()))
+    entries = (Entry * 2)(Entry({name!r}, Main(serve)), Entry(None, Main()))
     advapi32.StartServiceCtrlDispatcherW(entries)
     raise RuntimeError("after the service")
     """
@@ -655,18 +655,18 @@ class Service(WindowsTest):
         import ctypes
 
         store = self.path("store")
-        source = self.SOURCE.format(packages=PACKAGES, store=store)
+        name = "crashenv_test_%d_%d" % sys.version_info[:2]
+        source = self.SOURCE.format(packages=PACKAGES, store=store, name=name)
         path = self.write("service.py", source)
         advapi32 = ctypes.WinDLL("advapi32", use_last_error=True)
         handle = ctypes.c_void_p
-        for name in ("OpenSCManagerW", "CreateServiceW"):
-            getattr(advapi32, name).restype = handle
+        advapi32.OpenSCManagerW.restype = advapi32.CreateServiceW.restype = handle
         manager = handle(advapi32.OpenSCManagerW(None, None, 0xF003F))
         line = '"%s" "%s"' % (sys.executable, path)
         rights, own_process, demand = 0xF01FF, 0x10, 3
         service = handle(
             advapi32.CreateServiceW(
-                manager, "crashenv_test", None, rights, own_process, demand, 1, line, *[None] * 5
+                manager, name, None, rights, own_process, demand, 1, line, *[None] * 5
             )
         )
         self.assertTrue(service, ctypes.get_last_error())
