@@ -122,6 +122,18 @@ class Values(ParseTest):
         settings = self.good("crashfd=3:14:18446744073709551615")
         self.assertEqual((settings.fd, settings.identity), (3, (14, 18446744073709551615)))
 
+    def test_handle_is_for_windows(self) -> None:
+        for value in ("4", "4:1:2", "4:1:2:3", "4:1:2:3:all"):
+            _, problems = parse("crashhandle=" + value)
+            told = "is for Windows; crashfd is what this system has"
+            self.assertEqual(problems, [("crashhandle=" + value, told)])
+        for value in ("", "x", "4:1", "4:1:2:3:4", "4:1:2:3:any", "4:all"):
+            _, problems = parse("crashhandle=" + value)
+            self.assertIn("is not H, H:DEV:INO or H:DEV:INO:PID", problems[0][1])
+            self.bad("crashhandle=" + value)
+        settings, _ = parse("crashhandle=4,crashfd=3:1:2")
+        self.assertEqual((settings.fd, settings.identity), (3, (1, 2)))
+
     def test_crashfd_by_name(self) -> None:
         settings = self.good("crashfd=@crash log")
         self.assertEqual((settings.fd, settings.listen_name), (None, "crash log"))

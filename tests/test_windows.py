@@ -14,8 +14,9 @@ import subprocess
 import sys
 import tempfile
 import unittest
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from tests.driver import INSTALLED, ROOT
 
@@ -28,6 +29,7 @@ from crashenv import _parent
 WINE = "/usr/lib/wine/wine64"
 FOLDER = Path(os.environ.get("CRASHENV_WINDOWS") or os.path.expanduser("~/.cache/crashenv/windows"))
 DEADLINE = 400  # seconds for all cases of one interpreter
+VERSIONS = ("3.9", "3.12", "3.13")
 TRIES = 2  # Wine itself hangs now and then
 
 
@@ -54,6 +56,22 @@ def environment() -> dict[str, str]:
 class Windows(unittest.TestCase):
     """``CRASHENV_WINDOWS_CASES`` may name classes or tests, to run only these."""
 
+    runs: ClassVar[dict[str, Future[tuple[list[Any], str]]]]
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        """All at once: an interpreter waits for its children most of the time."""
+        there = [one for one in VERSIONS if (FOLDER / one / "python.exe").exists()]
+        cls.runs = {}
+        if there:
+            # Or each start of Wine would wait for a server of its own to begin and to end.
+            server = [os.path.join(os.path.dirname(WINE), "wineserver64"), "-p600"]
+            subprocess.run(server, env=environment(), check=False)
+            pool = ThreadPoolExecutor(len(there))
+            cls.addClassCleanup(pool.shutdown)
+            for version in there:
+                cls.runs[version] = pool.submit(run_cases, FOLDER / version / "python.exe")
+
     def test_cases_on_3_9(self) -> None:
         self.check("3.9")
 
@@ -64,43 +82,44 @@ class Windows(unittest.TestCase):
         self.check("3.13")
 
     def check(self, version: str) -> None:
-        python = FOLDER / version / "python.exe"
-        if not python.exists():
-            self.skipTest("needs CPython for Windows: %s" % python)
-        # Or each start of Wine would wait for a server of its own to begin and to end.
-        server = [os.path.join(os.path.dirname(WINE), "wineserver64"), "-p60"]
-        subprocess.run(server, env=environment(), check=False)
-        for attempt in range(1, TRIES + 1):
-            lines, told = self.run_cases(python)
-            if lines and lines[-1] == "end":
-                break
-            if attempt == TRIES:
-                self.fail("did not get to its end: %s\n%s" % (lines[-1:], told))
-        outcomes = [line for line in lines if line != "end"]
+        if version not in self.runs:
+            self.skipTest("needs CPython for Windows: %s" % (FOLDER / version))
+        lines, told = self.runs[version].result()
+        self.assertEqual(lines[-1:], ["end"], told)
+        outcomes = lines[:-1]
         self.assertGreater(sum(outcome == "ok" for _, outcome, _ in outcomes), 0, told)
         for name, outcome, text in outcomes:
             with self.subTest(name):
                 self.assertNotEqual(outcome, "failed", "\n" + text)
 
-    def run_cases(self, python: Path) -> tuple[list[Any], str]:
-        """The lines that the cases wrote, and what was printed."""
-        with tempfile.TemporaryDirectory() as folder:
-            results = Path(folder) / "results"
-            cases = windows_path(ROOT / "tests" / "windows" / "cases.py")
-            names = os.environ.get("CRASHENV_WINDOWS_CASES", "").split()
-            # Standard streams that are files make Wine's programs see a console.
-            with subprocess.Popen(
-                [WINE, str(python), cases, windows_path(results), *names],
-                env=environment(),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-            ) as process:
-                try:
-                    _, told = process.communicate(b"", timeout=DEADLINE)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    told = b"killed after %d s" % DEADLINE
-                text = results.read_text(encoding="utf-8") if results.exists() else ""
-        lines = [json.loads(line) for line in text.splitlines()]
-        return lines, told.decode(errors="replace")[-2000:]
+
+def run_cases(python: Path) -> tuple[list[Any], str]:
+    """The lines that the cases wrote, and what was printed; again if they came to no end."""
+    for _ in range(TRIES):
+        lines, told = try_cases(python)
+        if lines[-1:] == ["end"]:
+            break
+    return lines, told
+
+
+def try_cases(python: Path) -> tuple[list[Any], str]:
+    with tempfile.TemporaryDirectory() as folder:
+        results = Path(folder) / "results"
+        cases = windows_path(ROOT / "tests" / "windows" / "cases.py")
+        names = os.environ.get("CRASHENV_WINDOWS_CASES", "").split()
+        # Standard streams that are files make Wine's programs see a console.
+        with subprocess.Popen(
+            [WINE, str(python), cases, windows_path(results), *names],
+            env=environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        ) as process:
+            try:
+                _, told = process.communicate(b"", timeout=DEADLINE)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                told = b"killed after %d s" % DEADLINE
+            text = results.read_text(encoding="utf-8") if results.exists() else ""
+    lines = [json.loads(line) for line in text.splitlines()]
+    return lines, told.decode(errors="replace")[-2000:]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _winapi
 import json
 import msvcrt
 import os
@@ -275,6 +276,26 @@ class Readers(WindowsTest):
         """
         result = self.run_handle(source, pipe=CrashPipe(4096, is_read=False))
         self.assertEqual(result.status, ACCESS_VIOLATION)
+
+    def test_reader_that_goes_away(self) -> None:
+        pipe = CrashPipe(is_read=False)
+        source = "import sys; print('ready', flush=True); sys.stdin.readline(); 1/0"
+        program = subprocess.Popen(
+            [sys.executable, "-c", source],
+            env=environment(PYDEBUG="crashhandle=%d,crashtimeout=60" % pipe.handle),
+            startupinfo=pipe.startup(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        assert program.stdout is not None
+        program.stdout.readline()
+        _winapi.CloseHandle(pipe.reader)
+        begin = time.monotonic()
+        _, errors = program.communicate(b"\n", DEADLINE)
+        _winapi.CloseHandle(pipe.handle)
+        self.assertEqual((program.returncode, errors.count(b"crashenv")), (1, 0), errors)
+        self.assertLess(time.monotonic() - begin, 50)
 
     def test_slow_reader_gets_all(self) -> None:
         result = self.run_handle("raise ValueError('x' * 100000)", pipe=CrashPipe(4096))
@@ -619,13 +640,13 @@ class Service(WindowsTest):
         status = (ctypes.c_uint32 * 7)(0x10, state, 1)
         advapi32.SetServiceStatus(ctypes.c_void_p(handle), status)
     def serve(count, words):
-        handle = advapi32.RegisterServiceCtrlHandlerExW("crashenv_test", handler, None)
+        handle = advapi32.RegisterServiceCtrlHandlerExW({name!r}, handler, None)
         tell(handle, 4)
         thread = threading.Thread(target=lambda: 1/0, name="worker")
         thread.start()
         thread.join()
         tell(handle, 1)
-    entries = (Entry * 2)(Entry("crashenv_test", Main(serve)), Entry(None, Main()))
+    entries = (Entry * 2)(Entry({name!r}, Main(serve)), Entry(None, Main()))
     advapi32.StartServiceCtrlDispatcherW(entries)
     raise RuntimeError("after the service")
     """
@@ -634,28 +655,29 @@ class Service(WindowsTest):
         import ctypes
 
         store = self.path("store")
-        source = self.SOURCE.format(packages=PACKAGES, store=store)
+        name = "crashenv_test_%d_%d" % sys.version_info[:2]
+        source = self.SOURCE.format(packages=PACKAGES, store=store, name=name)
         path = self.write("service.py", source)
         advapi32 = ctypes.WinDLL("advapi32", use_last_error=True)
         handle = ctypes.c_void_p
-        for name in ("OpenSCManagerW", "CreateServiceW"):
-            getattr(advapi32, name).restype = handle
+        advapi32.OpenSCManagerW.restype = advapi32.CreateServiceW.restype = handle
         manager = handle(advapi32.OpenSCManagerW(None, None, 0xF003F))
         line = '"%s" "%s"' % (sys.executable, path)
         rights, own_process, demand = 0xF01FF, 0x10, 3
         service = handle(
             advapi32.CreateServiceW(
-                manager, "crashenv_test", None, rights, own_process, demand, 1, line, *[None] * 5
+                manager, name, None, rights, own_process, demand, 1, line, *[None] * 5
             )
         )
         self.assertTrue(service, ctypes.get_last_error())
         try:
-            self.assertTrue(advapi32.StartServiceW(service, 0, None), ctypes.get_last_error())
+            # On a machine that is busy, the manager may not wait long enough (1053).
+            wait_until(lambda: advapi32.StartServiceW(service, 0, None), "the start")
 
             def kept() -> Any:
                 names = sorted(os.listdir(store)) if os.path.isdir(store) else []
                 names = [name for name in names if name.endswith(".json")]
-                return names if len(names) == 2 else []
+                return names if len(names) >= 2 else []
 
             names = wait_until(kept, "two records")
         finally:
@@ -663,9 +685,9 @@ class Service(WindowsTest):
             advapi32.CloseServiceHandle(service)
             advapi32.CloseServiceHandle(manager)
         records = [json.loads(self.read(os.path.join(store, name))) for name in names]
-        told = [(record["kind"], record["thread"], record["summary"]) for record in records]
-        self.assertEqual(told[0], ("thread", "worker", "ZeroDivisionError: division by zero"))
-        self.assertEqual(told[1][0::2], ("exception", "RuntimeError: after the service"))
+        told = {(record["kind"], record["thread"], record["summary"]) for record in records}
+        self.assertIn(("thread", "worker", "ZeroDivisionError: division by zero"), told)
+        self.assertIn(("exception", "MainThread", "RuntimeError: after the service"), told)
 
 
 class Lines(unittest.TextTestResult):

@@ -183,10 +183,9 @@ def _crashfd(settings: "Settings", value: str) -> None:
 
 
 def _crashhandle(settings: "Settings", value: str) -> None:
-    settings.identity = None
     *parts, last = value.split(":")
-    settings.is_for_all = last == "all" and len(parts) == 4
-    if not settings.is_for_all:
+    is_for_all = last == "all" and len(parts) == 4
+    if not is_for_all:
         parts.append(last)
     try:
         handle, *rest = map(number, parts)
@@ -198,10 +197,9 @@ def _crashhandle(settings: "Settings", value: str) -> None:
         raise Problem("is not a handle")
     if os_name != "nt":
         raise Problem("is for Windows; crashfd is what this system has")
-    settings.handle = handle
-    if rest:
-        settings.identity = (rest[0], rest[1])
-        settings.owner = rest[2] if rest[2:] else 0
+    settings.handle, settings.is_for_all = handle, is_for_all
+    settings.identity = (rest[0], rest[1]) if rest else None
+    settings.owner = rest[2] if rest[2:] else 0
 
 
 def _crashfile(settings: "Settings", value: str) -> None:
@@ -316,7 +314,7 @@ def _later_output_wins(
     if winner != "crashfile":
         settings.path = None
     if winner != "crashhandle":
-        settings.handle = None
+        settings.handle, settings.owner, settings.is_for_all = None, 0, False
     if winner != "crashfd":
         settings.fd = settings.listen_name = None
         settings.elsewhere = ""

@@ -69,7 +69,8 @@ _IS_REPARSE_POINT = 0x400
 _LINKS = (0xA000000C, 0xA0000003)  # IO_REPARSE_TAG_SYMLINK, _MOUNT_POINT
 _HIGHEST = 2047  # the C runtime makes a table of 64 descriptors for each 64 up to the number
 _BINARY = getattr(os, "O_BINARY", 0) | getattr(os, "O_NOINHERIT", 0)
-_FULL = (errno.EAGAIN, errno.ENOSPC, errno.EINVAL)  # 3.12 and later; before; Wine
+_FULL = errno.EAGAIN
+_GONE = (errno.EPIPE, errno.EBADF)
 _PIECE = 4096
 _WAIT_OBJECT_0, _WAIT_ABANDONED = 0, 0x80
 _CTRL_BREAK_EVENT = 1
@@ -297,7 +298,9 @@ def take(state: "Any", output: "SimpleNamespace") -> None:
 def write(descriptor: int, data: "bytes | memoryview") -> int:
     """As ``os.write``. Raises BlockingIOError where a pipe is full.
 
-    A pipe in PIPE_NOWAIT mode takes either all or nothing, so less and less is tried.
+    A pipe in PIPE_NOWAIT mode takes either all or nothing, so less and less is tried. What
+    a full one is told by differs: EAGAIN from 3.12 on, ENOSPC before, in Wine whatever the
+    last error was. So all but the end of the reader, or of our copy, is taken for "full".
     """
     if not _is_pipe(_fstat(descriptor).st_mode):
         return _write(descriptor, data)
@@ -306,10 +309,10 @@ def write(descriptor: int, data: "bytes | memoryview") -> int:
         try:
             return _write(descriptor, data[:size])
         except OSError as error:
-            if error.errno not in _FULL:
+            if error.errno in _GONE:
                 raise
         size //= 2
-    raise BlockingIOError(_FULL[0], "full")
+    raise BlockingIOError(_FULL, "full")
 
 
 def lockf(descriptor: int, command: int, length: int) -> None:
@@ -330,7 +333,7 @@ def lockf(descriptor: int, command: int, length: int) -> None:
     if command == 0:
         _kernel32.ReleaseMutex(mutex)
     elif _kernel32.WaitForSingleObject(mutex, 0) not in (_WAIT_OBJECT_0, _WAIT_ABANDONED):
-        raise BlockingIOError(_FULL[0], "locked")
+        raise BlockingIOError(_FULL, "locked")
 
 
 # --- crashsignal=BREAK
