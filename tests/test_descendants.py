@@ -151,8 +151,8 @@ class Descendants(MonitorTest):
         self.assertEqual(names, ["my fork", "my spawn", "my forkserver"], str(result))
         for record in records:
             self.assertEqual(record["summary"], "killed by SIGKILL")
-            told = "crashenv: killed by SIGKILL (%s, pid %d); " % (record["process"], record["pid"])
-            self.assertIn(told, result.stderr.decode())
+            text = "crashenv: killed by SIGKILL (%s, pid %d); " % (record["process"], record["pid"])
+            self.assertIn(text, result.stderr.decode())
 
     def test_processor_time_of_one_that_was_not_reaped_yet(self) -> None:
         (record,) = self.watched(

@@ -62,7 +62,7 @@ class ParseTest(unittest.TestCase):
         """Each item alone is a problem, told once and by its own text, and changes nothing."""
         for item in items:
             settings, problems = parse(item)
-            self.assertEqual([told for told, _ in problems], [item])
+            self.assertEqual([text for text, _ in problems], [item])
             self.assertEqual(as_dict(settings), as_dict(Settings()), item)
 
 
@@ -125,8 +125,8 @@ class Values(ParseTest):
     def test_handle_is_for_windows(self) -> None:
         for value in ("4", "4:1:2", "4:1:2:3", "4:1:2:3:all"):
             _, problems = parse("crashhandle=" + value)
-            told = "is for Windows; crashfd is what this system has"
-            self.assertEqual(problems, [("crashhandle=" + value, told)])
+            text = "is for Windows; crashfd is what this system has"
+            self.assertEqual(problems, [("crashhandle=" + value, text)])
         for value in ("", "x", "4:1", "4:1:2:3:4", "4:1:2:3:any", "4:all"):
             _, problems = parse("crashhandle=" + value)
             self.assertIn("is not H, H:DEV:INO or H:DEV:INO:PID", problems[0][1])

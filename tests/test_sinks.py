@@ -164,8 +164,8 @@ class Monitored(SinkTest):
                 self.assertEqual(result.status, 1)
                 self.assertLess(took, 6)  # two seconds, and two starts on a busy machine
                 self.assertEqual(len(self.records()), number + 1)
-                told = result.stderr.decode().splitlines()[-1]
-                self.assertRegex(told, r"1 crash waits$|crashes that wait: 1$")
+                text = result.stderr.decode().splitlines()[-1]
+                self.assertRegex(text, r"1 crash waits$|crashes that wait: 1$")
 
     def test_receiver_that_was_away_gets_all_from_the_next_monitor(self) -> None:
         one = self.receiver(lambda request: request.answer(503))
@@ -348,8 +348,8 @@ class Secrets(SinkTest):
         one = self.receiver(lambda request: request.answer(403, b"no such key " + SECRET.encode()))
         self.fill(1)
         url = "sentry+http://%s@127.0.0.1:%d/1" % (SECRET, one.port)
-        told = self.send(url, "--patience=0", status=1)
-        self.assertIn("HTTP 403 no such key [redacted]; 1 crash waits", told)
+        text = self.send(url, "--patience=0", status=1)
+        self.assertIn("HTTP 403 no such key [redacted]; 1 crash waits", text)
 
     def test_addresses_are_shown_without_them(self) -> None:
         for url, shown in (
@@ -467,8 +467,8 @@ class Sending(SinkTest):
         self.fill(2)
         self.assertIn("HTTP 429", self.send(one, status=1))
         self.assertEqual(one.count, 1)
-        told = self.send(one, status=1)
-        self.assertRegex(told, r"asked to wait for (2\d\d\d|3000) s more; 2 crashes wait")
+        text = self.send(one, status=1)
+        self.assertRegex(text, r"asked to wait for (2\d\d\d|3000) s more; 2 crashes wait")
         self.assertEqual(one.count, 1)
         self.assertEqual(self.send(one, "--quiet", status=1), "")
 
@@ -497,8 +497,8 @@ class Sending(SinkTest):
 
         one = self.receiver(choosy)
         ids = self.fill(3)
-        told = self.send(one)
-        self.assertIn("refused 1 crash: HTTP 400 not this one [2J\n", told)
+        text = self.send(one)
+        self.assertIn("refused 1 crash: HTTP 400 not this one [2J\n", text)
         self.assertEqual(self.got_ids(one), [ids[0], ids[2]])
         self.send(one)
         self.assertEqual(one.count, 3)
@@ -542,8 +542,8 @@ class Sending(SinkTest):
     def test_one_kind_so_many_times_an_hour(self) -> None:
         one = self.receiver()
         ids = self.fill(10, kinds=1, age=1800)
-        told = self.send(one, "--sink-limit=4")
-        self.assertIn("sent 4 crashes to %s, left out 6 by --sink-limit\n" % shown(one), told)
+        text = self.send(one, "--sink-limit=4")
+        self.assertIn("sent 4 crashes to %s, left out 6 by --sink-limit\n" % shown(one), text)
         self.assertEqual(self.got_ids(one), ids[:4])
         self.send(one, "--sink-limit=4")
         self.assertEqual(one.count, 4)
@@ -716,8 +716,8 @@ class Web(SinkTest):
         proxy = self.receiver()
         self.env["https_proxy"] = "http://127.0.0.1:%d" % proxy.port
         self.fill(1)
-        told = self.send("https://receiver.invalid/hook", "--patience=0", status=1)
-        self.assertIn("Tunnel connection failed", told)
+        text = self.send("https://receiver.invalid/hook", "--patience=0", status=1)
+        self.assertIn("Tunnel connection failed", text)
         self.assertEqual(proxy.connects, ["receiver.invalid:443"])
 
     @unittest.skipUnless(shutil.which("openssl"), "no openssl, to make a certificate")
@@ -732,8 +732,8 @@ class Web(SinkTest):
         one = self.receiver(tls=tls)
         url = "https://127.0.0.1:%d/" % one.port
         self.fill(1)
-        told = self.send(url, status=1)
-        self.assertIn("its certificate is not valid: self", told)
+        text = self.send(url, status=1)
+        self.assertIn("its certificate is not valid: self", text)
         self.assertEqual(one.kept, [])
         self.env["SSL_CERT_FILE"] = str(certificate)
         self.send(url)
@@ -844,19 +844,19 @@ class Forms(SinkTest):
         self.assertEqual(resource["process.pid"], str(record["pid"]))
         (log,) = resource_logs["scopeLogs"][0]["logRecords"]
         self.assertEqual(int(log["timeUnixNano"]), times.nanoseconds(record["time"]))
-        told = attributes(log)
-        self.assertEqual(told["exception.type"], "ValueError")
-        self.assertEqual(told["exception.message"], "boom")
-        self.assertEqual(told["exception.stacktrace"], record["text"])
-        self.assertEqual(told["log.record.uid"][:16], record["id"])
-        self.assertEqual((told["code.function.name"], told["code.line.number"]), ("load", "1"))
+        found = attributes(log)
+        self.assertEqual(found["exception.type"], "ValueError")
+        self.assertEqual(found["exception.message"], "boom")
+        self.assertEqual(found["exception.stacktrace"], record["text"])
+        self.assertEqual(found["log.record.uid"][:16], record["id"])
+        self.assertEqual((found["code.function.name"], found["code.line.number"]), ("load", "1"))
 
     def test_otlp_that_was_rejected(self) -> None:
         body = b'{"partialSuccess":{"rejectedLogRecords":"1","errorMessage":"too old"}}'
         one = self.receiver(lambda request: request.answer(200, body))
         self.fill(1)
-        told = self.send("otlp+http://127.0.0.1:%d" % one.port)
-        self.assertIn("refused 1 crash: 1 rejected: too old", told)
+        text = self.send("otlp+http://127.0.0.1:%d" % one.port)
+        self.assertIn("refused 1 crash: 1 rejected: too old", text)
 
     def test_kubernetes(self) -> None:
         self.env.update(KUBERNETES_SERVICE_HOST="10.0.0.1", POD_NAME="shop-1", NODE_NAME="n7")
@@ -903,8 +903,8 @@ class Forms(SinkTest):
 
     def test_no_journald(self) -> None:
         self.fill(1)
-        told = self.send("journald:/nonexistent/socket", "--patience=0", status=1)
-        self.assertIn("No such file or directory; 1 crash waits", told)
+        text = self.send("journald:/nonexistent/socket", "--patience=0", status=1)
+        self.assertIn("No such file or directory; 1 crash waits", text)
 
     def test_syslog_of_the_machine(self) -> None:
         log = Datagrams(self.folder)

@@ -84,10 +84,10 @@ class Windows(unittest.TestCase):
     def check(self, version: str) -> None:
         if version not in self.runs:
             self.skipTest("needs CPython for Windows: %s" % (FOLDER / version))
-        lines, told = self.runs[version].result()
-        self.assertEqual(lines[-1:], ["end"], told)
+        lines, message = self.runs[version].result()
+        self.assertEqual(lines[-1:], ["end"], message)
         outcomes = lines[:-1]
-        self.assertGreater(sum(outcome == "ok" for _, outcome, _ in outcomes), 0, told)
+        self.assertGreater(sum(outcome == "ok" for _, outcome, _ in outcomes), 0, message)
         for name, outcome, text in outcomes:
             with self.subTest(name):
                 self.assertNotEqual(outcome, "failed", "\n" + text)
@@ -96,10 +96,10 @@ class Windows(unittest.TestCase):
 def run_cases(python: Path) -> tuple[list[Any], str]:
     """The lines that the cases wrote, and what was printed; again if they came to no end."""
     for _ in range(TRIES):
-        lines, told = try_cases(python)
+        lines, text = try_cases(python)
         if lines[-1:] == ["end"]:
             break
-    return lines, told
+    return lines, text
 
 
 def try_cases(python: Path) -> tuple[list[Any], str]:
@@ -116,10 +116,10 @@ def try_cases(python: Path) -> tuple[list[Any], str]:
             stderr=subprocess.PIPE,
         ) as process:
             try:
-                _, told = process.communicate(b"", timeout=DEADLINE)
+                _, message = process.communicate(b"", timeout=DEADLINE)
             except subprocess.TimeoutExpired:
                 process.kill()
-                told = b"killed after %d s" % DEADLINE
+                message = b"killed after %d s" % DEADLINE
             text = results.read_text(encoding="utf-8") if results.exists() else ""
     lines = [json.loads(line) for line in text.splitlines()]
-    return lines, told.decode(errors="replace")[-2000:]
+    return lines, message.decode(errors="replace")[-2000:]

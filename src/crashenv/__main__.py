@@ -104,7 +104,7 @@ def _without_sigpipe(main: "Callable[[Sequence[str]], int]", arguments: "Sequenc
 
 def _help() -> str:
     width = max(map(len, COMMANDS))
-    lines = ["  %-*s  %s\n" % (width, name, told) for name, (_, told) in COMMANDS.items()]
+    lines = ["  %-*s  %s\n" % (width, name, text) for name, (_, text) in COMMANDS.items()]
     return "%s\nEvery crash of a Python program, kept and told.\n\ncommands:\n%s" % (
         _USAGE,
         "".join(lines),

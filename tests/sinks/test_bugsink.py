@@ -95,8 +95,8 @@ class Shown(CommandTest):
         result = self.run_monitored([sys.executable, self.write(name, source)], *options)
         self.assertEqual(self.check_output("send", "--quiet"), "")
         issues = [issue for issue in self.server.issues() if issue["id"] not in before]
-        told = result.stderr.decode()[-2000:]
-        self.assertEqual(len(issues), 1, "%s\n%s" % (told, issues))
+        text = result.stderr.decode()[-2000:]
+        self.assertEqual(len(issues), 1, "%s\n%s" % (text, issues))
         (event,) = self.server.events(issues[0]["id"])
         return issues[0], self.server.event(event["id"])
 
@@ -219,10 +219,10 @@ class Shown(CommandTest):
         self.run_monitored("1/0")
         for url in (self.server.url(key="0" * 32), self.server.url(project="99")):
             with self.subTest(url):
-                told = self.check_complaint("send", "--sink", url, "--patience=0", status=1)
-                self.assertIn("HTTP 403", told)
-                self.assertNotIn("0" * 32 + "@", told)
-                self.assertIn("1 crash waits", told)
+                text = self.check_complaint("send", "--sink", url, "--patience=0", status=1)
+                self.assertIn("HTTP 403", text)
+                self.assertNotIn("0" * 32 + "@", text)
+                self.assertIn("1 crash waits", text)
 
     def test_large_event(self) -> None:
         source = """

@@ -66,9 +66,9 @@ def _dump(values: "Values") -> int:
         raise UsageError("needs /proc")
     pid = int(values.operands[0])
     try:
-        told, given = _settings_of(pid)
-        arrived = _place_of(told, given, pid, values["store"])
-        os.kill(pid, told.signal)
+        asked, given = _settings_of(pid)
+        arrived = _place_of(asked, given, pid, values["store"])
+        os.kill(pid, asked.signal)
     except (OSError, settings.Problem) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         sys.stderr.write("crashenv dump: %d: %s\n" % (pid, printable(reason)))
@@ -91,27 +91,27 @@ def _settings_of(pid: int) -> "tuple[settings.Settings, dict[str, str]]":
     with open("/proc/%d/environ" % pid, "rb") as file:
         items = [os.fsdecode(item).partition("=") for item in file.read().split(b"\0")]
     given = {name: value for name, _, value in items}
-    told, _ = settings.parse(given.get(settings.variable(given), ""))
-    if not told.signal:
+    asked, _ = settings.parse(given.get(settings.variable(given), ""))
+    if not asked.signal:
         raise settings.Problem("was started without crashsignal, and not by 'crashenv run'")
     with open("/proc/%d/status" % pid) as status:
         caught = next(line for line in status if line.startswith("SigCgt:")).split()[1]
-    if not int(caught, 16) >> (told.signal - 1) & 1:
+    if not int(caught, 16) >> (asked.signal - 1) & 1:
         raise settings.Problem("does not catch its crashsignal, which would end it")
-    return told, given
+    return asked, given
 
 
 def _place_of(
-    told: "settings.Settings", given: "dict[str, str]", pid: int, folder: "str | None"
+    asked: "settings.Settings", given: "dict[str, str]", pid: int, folder: "str | None"
 ) -> "Callable[[], str]":
     """Where the dump will arrive: what is there that was not there now."""
-    if told.path is not None:
+    if asked.path is not None:
         from crashenv._seldom import crashfile
 
-        path = crashfile.expand_pid(crashfile.expand(told.path), pid)
+        path = crashfile.expand_pid(crashfile.expand(asked.path), pid)
         path = os.path.join("/proc/%d/cwd" % pid, path)
         return _growth(path)
-    path = "/proc/%d/fd/%d" % (pid, told.fd or 0)
+    path = "/proc/%d/fd/%d" % (pid, asked.fd or 0)
     if os.path.isfile(path):
         return _growth(path)
     return _new_record(folder or _store.default_folder(), pid)

@@ -124,8 +124,8 @@ def _list(values: "Values") -> int:
         _print(rows, values["group"])
     problems.tell()
     if unknown:
-        told = "crashenv list: left out %d that do not name their program, as native dumps\n"
-        sys.stderr.write(told % len(unknown))
+        text = "crashenv list: left out %d that do not name their program, as native dumps\n"
+        sys.stderr.write(text % len(unknown))
     if problems.unreadable:
         return UNREADABLE
     if not rows and not values["json"]:
@@ -136,12 +136,12 @@ def _list(values: "Values") -> int:
 def nothing_in(values: "Values") -> str:
     folder = values["store"] or _store.default_folder()
     places = [printable(place) for place in values.operands or [folder]]
-    told = "no crashes in " + ", ".join(places)
+    text = "no crashes in " + ", ".join(places)
     if values.operands or os.path.isdir(folder):
-        return told
+        return text
     if values["store"]:
-        return told + ": there is no such folder"
-    return told + ": there is no such folder yet; 'crashenv run COMMAND' makes it"
+        return text + ": there is no such folder"
+    return text + ": there is no such folder yet; 'crashenv run COMMAND' makes it"
 
 
 def in_order(rows: "list[Row]") -> "list[Row]":

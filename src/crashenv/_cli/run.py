@@ -175,8 +175,8 @@ def leave_to_the_program() -> "int | str | None":
         return None
     from crashenv._seldom.settings import parse, variable
 
-    told, _ = parse(os.environ.get(variable(os.environ), ""))
-    earlier: int | str | None = told.path
+    asked, _ = parse(os.environ.get(variable(os.environ), ""))
+    earlier: int | str | None = asked.path
     if earlier is None and output.fd is not None and output.fd >= 0:
         earlier = os.dup(output.fd)
     if output.at_exit is not None:

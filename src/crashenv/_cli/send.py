@@ -126,8 +126,8 @@ def _send_to(address: "Address", values: "Values") -> int:
     except FileNotFoundError:  # no store: nothing has crashed yet
         pass
     except OSError as error:
-        told = "%s: %s" % (printable(str(error.filename or folder)), error.strerror)
-        sys.stderr.write("crashenv send: %s\n" % told)
+        text = "%s: %s" % (printable(str(error.filename or folder)), error.strerror)
+        sys.stderr.write("crashenv send: %s\n" % text)
         return _UNREADABLE
     finally:
         progress.end()
@@ -139,21 +139,21 @@ def _send_to(address: "Address", values: "Values") -> int:
 
 
 def _tell(address: "Address", tally: "Tally", quiet: bool) -> None:
-    told = []
+    text = []
     if tally.problem and not (quiet and tally.is_known):
         wait = "%s wait%s" % (_crashes(tally.waiting), "s" if tally.waiting == 1 else "")
-        told.append("%s: %s; %s" % (address.shown, tally.problem, wait))
+        text.append("%s: %s; %s" % (address.shown, tally.problem, wait))
     if tally.refused:
         shown = address.shown, _crashes(tally.refused), tally.refusal
-        told.append("%s: refused %s: %s" % shown)
+        text.append("%s: refused %s: %s" % shown)
     if not quiet and (tally.sent or not tally.problem):
         parts = ["sent %s to %s" % (_crashes(tally.sent), address.shown)]
         if tally.left or tally.held:
             parts.append("left out %d by --sink-limit" % (tally.left + tally.held))
         if tally.redacted:
             parts.append("took out %d secrets" % tally.redacted)
-        told.append(", ".join(parts))
-    for line in told:
+        text.append(", ".join(parts))
+    for line in text:
         sys.stderr.write("crashenv send: %s\n" % printable(line))
 
 

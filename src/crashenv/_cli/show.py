@@ -68,8 +68,8 @@ def _show(values: "Values") -> int:
     prefix, files = _split_operands(values.operands)
     is_name = files and not {"/", os.sep, "."} & {*files[0]}
     if is_name and not os.path.lexists(files[0]):
-        told = "crashenv show: %s: No such file, nor the beginning of an id, whose digits are"
-        sys.stderr.write(told % printable(files[0]) + " 0-9 and a-f: see 'crashenv list'\n")
+        message = "crashenv show: %s: No such file, nor the beginning of an id, whose digits are"
+        sys.stderr.write(message % printable(files[0]) + " 0-9 and a-f: see 'crashenv list'\n")
         return UNREADABLE
     rows = crashes.rows(files, values["store"], problems, bool(values["tracebacks"]))
     if files:
@@ -119,8 +119,8 @@ def _why_not(rows: "Sequence[Row]", prefix: str) -> str:
     if not ids:
         return "there is no crash %s" % prefix
     more = ", ..." if len(ids) > _MOST_TOLD else ""
-    told = ", ".join([printable(one) for one in ids[:_MOST_TOLD]])
-    return "%s is the beginning of %s%s" % (prefix, told, more)
+    text = ", ".join([printable(one) for one in ids[:_MOST_TOLD]])
+    return "%s is the beginning of %s%s" % (prefix, text, more)
 
 
 def _first_seen(rows: "Sequence[Row]", row: "Row") -> "Optional[str]":
@@ -221,21 +221,21 @@ def _facts(record: "Any", row: "Row", first_seen: "Optional[str]") -> "Iterator[
 
 def ending(ending: "dict[str, Any]") -> str:
     """How the program ended, as far as a monitor knows."""
-    told = []
+    text = []
     if ending.get("signal"):
-        told.append("killed by %s" % ending["signal"])
+        text.append("killed by %s" % ending["signal"])
     elif ending.get("status") is not None:
-        told.append("status %s" % ending["status"])
+        text.append("status %s" % ending["status"])
     if ending.get("core"):
-        told.append("core dumped")
+        text.append("core dumped")
     if ending.get("oom_kills"):
-        told.append("%s processes killed for lack of memory" % ending["oom_kills"])
+        text.append("%s processes killed for lack of memory" % ending["oom_kills"])
     for key, what in (("run_time", "ran"), ("user_time", "user"), ("system_time", "system")):
         if isinstance(ending.get(key), (int, float)):
-            told.append("%s %.2f s" % (what, ending[key]))
+            text.append("%s %.2f s" % (what, ending[key]))
     if isinstance(ending.get("peak_memory"), (int, float)):
-        told.append("peak memory %.1f MiB" % (ending["peak_memory"] / (1 << 20)))
-    return ", ".join(told)
+        text.append("peak memory %.1f MiB" % (ending["peak_memory"] / (1 << 20)))
+    return ", ".join(text)
 
 
 def _text(text: str, record: "Any", style: Style) -> "Iterator[str]":

@@ -79,12 +79,12 @@ class Progress:
         if self._is_on and self._now() >= self._due:
             self._due = self._now() + _EVERY
             self._is_shown = True
-            told = "%s: %s" % (self._command, self._told())
+            text = "%s: %s" % (self._command, self._told())
             try:
                 columns = os.get_terminal_size(2).columns or _DEFAULT_WIDTH
             except OSError:
                 columns = _DEFAULT_WIDTH
-            _to_stderr("\r%s\033[K" % told[: columns - 1])
+            _to_stderr("\r%s\033[K" % text[: columns - 1])
 
     def add(self, more: int) -> None:
         self.at(self._last + more)
@@ -93,13 +93,13 @@ class Progress:
         rate = self._last / max(0.001, self._now() - self._begun)
         size = 1e6 if self._unit == "bytes" else 1
         unit = "MB" if self._unit == "bytes" else self._unit
-        told = "%s %.0f" % (self._doing, self._last / size)
+        text = "%s %.0f" % (self._doing, self._last / size)
         if self._whole:
-            told += " of %.0f" % (self._whole / size)
-        told += " %s, %.0f %s/s" % (unit, rate / size, unit)
+            text += " of %.0f" % (self._whole / size)
+        text += " %s, %.0f %s/s" % (unit, rate / size, unit)
         if self._whole > self._last and rate:
-            told += ", %.0f s left" % ((self._whole - self._last) / rate)
-        return told
+            text += ", %.0f s left" % ((self._whole - self._last) / rate)
+        return text
 
     def end(self) -> None:
         if self._is_shown:

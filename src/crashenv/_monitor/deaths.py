@@ -109,16 +109,16 @@ def ending_of_member(
 
 def text_of_member(ending: "Ending", pid: int, parent: int, dump: bytes) -> str:
     """What the record of a descendant's death says."""
-    told = "%s\nProcess %d, child of %d, run time %.3f s" % (
+    text = "%s\nProcess %d, child of %d, run time %.3f s" % (
         cause(ending),
         pid,
         parent,
         ending["run_time"],
     )
     if ending["user_time"] is not None and ending["system_time"] is not None:
-        told += ", user %.2f s, system %.2f s" % (ending["user_time"], ending["system_time"])
-    told += _cgroup(ending) + "\n"
-    return told + dump.decode("utf-8", "backslashreplace")
+        text += ", user %.2f s, system %.2f s" % (ending["user_time"], ending["system_time"])
+    text += _cgroup(ending) + "\n"
+    return text + dump.decode("utf-8", "backslashreplace")
 
 
 def cause(ending: "Ending") -> str:
@@ -136,7 +136,7 @@ def cause(ending: "Ending") -> str:
 
 def text(ending: "Ending", reason: str, dump: bytes) -> str:
     """What a death's record says: what happened, what it took, and the native dump."""
-    told = "%s\nRun time %.3f s, user %.3f s, system %.3f s, peak memory %.1f MiB%s\n%s" % (
+    message = "%s\nRun time %.3f s, user %.3f s, system %.3f s, peak memory %.1f MiB%s\n%s" % (
         "%s: %s" % (cause(ending), reason) if reason else cause(ending),
         ending["run_time"],
         ending["user_time"] or 0,
@@ -145,7 +145,7 @@ def text(ending: "Ending", reason: str, dump: bytes) -> str:
         _cgroup(ending),
         dump.decode("utf-8", "backslashreplace"),
     )
-    return told if told.endswith("\n") else told + "\n"
+    return message if message.endswith("\n") else message + "\n"
 
 
 def _cgroup(ending: "Ending") -> str:

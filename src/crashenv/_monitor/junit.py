@@ -74,7 +74,7 @@ class JUnit:
     def finish(self, wait_until: "WaitUntil") -> None:
         from crashenv._redact import redact
 
-        def told(text: str) -> str:
+        def escaped(text: str) -> str:
             return _escaped(redact(text, self._redacted)[0])
 
         count = len(self._cases)
@@ -86,11 +86,11 @@ class JUnit:
             parts.append(
                 _CASE
                 % (
-                    told(record["program"] or "crashenv"),
-                    told("%s%s, %s" % (record["summary"], where, record["id"][:8])),
-                    told(_type(record)),
-                    told(record["summary"]),
-                    told(text),
+                    escaped(record["program"] or "crashenv"),
+                    escaped("%s%s, %s" % (record["summary"], where, record["id"][:8])),
+                    escaped(_type(record)),
+                    escaped(record["summary"]),
+                    escaped(text),
                 )
             )
         more = "%d more crashes are left out" % self._left_out if self._left_out else ""
@@ -110,5 +110,5 @@ def _escaped(text: str) -> str:
     lines = text.split("\n")
     if not all(line.isprintable() for line in lines):
         lines = ["".join(c if c.isprintable() else ascii(c)[1:-1] for c in x) for x in lines]
-    told = "\n".join(lines).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return told.replace('"', "&quot;")
+    message = "\n".join(lines).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return message.replace('"', "&quot;")

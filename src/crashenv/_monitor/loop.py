@@ -368,8 +368,8 @@ class Monitor:
 
         oom_kills = None
         if self._oom_kills is not None:
-            told = self._oom_kills if self._family is None else self._family.oom_kills
-            oom_kills = (oom.kills() or 0) - told
+            before = self._oom_kills if self._family is None else self._family.oom_kills
+            oom_kills = (oom.kills() or 0) - before
         ending = deaths.ending(self._status, self._usage, ended - self._began, oom_kills)
         if self._reports is not None or deaths.is_crash(ending, stderr):
             words = self._family.words_of_program() if self._family is not None else ""

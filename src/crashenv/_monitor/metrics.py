@@ -110,8 +110,8 @@ class Metrics:
 
     def _text(self) -> str:
         lines = []
-        for name, (kind, told) in _METRICS.items():
-            lines += ["# HELP %s %s" % (name, told), "# TYPE %s %s" % (name, kind)]
+        for name, (kind, text) in _METRICS.items():
+            lines += ["# HELP %s %s" % (name, text), "# TYPE %s %s" % (name, kind)]
             for labels, value in self._values[name].items():
                 shown = "%d" % value if value == int(value) else repr(value)
                 lines.append("%s%s %s" % (name, labels, shown))
@@ -120,11 +120,11 @@ class Metrics:
 
 def _labels(**values: str) -> str:
     """``{kind="exception"}``; the characters that are printed as they are need two escapes."""
-    told = []
+    message = []
     for name, value in values.items():
         text = printable(value).replace("\\", "\\\\").replace('"', '\\"')
-        told.append('%s="%s"' % (name, text))
-    return "{%s}" % ",".join(told)
+        message.append('%s="%s"' % (name, text))
+    return "{%s}" % ",".join(message)
 
 
 def _read(path: str) -> "Iterator[tuple[str, str, float]]":

@@ -190,8 +190,8 @@ class Reports:
             return
         raw = dump.raw if dump else b""
         if member.is_gone:
-            told = dumps.parse(raw.decode("utf-8", "backslashreplace").split("\n"))
-            ending["signal"] = told["signal"]
+            parsed = dumps.parse(raw.decode("utf-8", "backslashreplace").split("\n"))
+            ending["signal"] = parsed["signal"]
         self._keep_member(member, ending, raw)
 
     def process_ended(self, process: "Ended", ending: "Ending") -> None:
@@ -285,11 +285,11 @@ class Reports:
 
     def _tell(self, record: "Record", path: str) -> None:
         place = ", ".join(filter(None, [_thread(record), record["where"]]))
-        told = printable(record["summary"]) + (" (%s)" % printable(place) if place else "")
+        text = printable(record["summary"]) + (" (%s)" % printable(place) if place else "")
         if path:
             folder = " --store " + printable(self._options.store) if self._options.store else ""
-            told += "; crashenv show%s %s" % (folder, record["id"][:8])
-        say(told)
+            text += "; crashenv show%s %s" % (folder, record["id"][:8])
+        say(text)
 
 
 def _thread(record: "Record") -> str:

@@ -221,5 +221,5 @@ class _Sender:
         except OSError:
             return
         if is_new:
-            told = "%s: did not answer in time; crashes that wait: %d"
-            say(told % (self._address.shown, self._waiting() + len(self._in_hand)))
+            text = "%s: did not answer in time; crashes that wait: %d"
+            say(text % (self._address.shown, self._waiting() + len(self._in_hand)))

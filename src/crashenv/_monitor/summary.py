@@ -96,9 +96,9 @@ class Summary:
 def _folded(title: str, text: str) -> str:
     """``<pre>`` begins a block that ends with ``</pre>`` alone (CommonMark 0.31, 4.6)."""
     lines = [_printable(line) for line in text.rstrip("\n").split("\n")]
-    told = "\n".join(lines).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    message = "\n".join(lines).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     shape = "\n<details><summary>%s</summary>\n\n<pre>\n%s\n</pre>\n\n</details>\n"
-    return shape % (title, told)
+    return shape % (title, message)
 
 
 def _escaped(text: str) -> str:

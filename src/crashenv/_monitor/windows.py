@@ -297,9 +297,9 @@ class Collector:
 
 def _parent_of() -> "tuple[int, int, list[str]]":
     """Process id, handle (0 if there is none) and command line of who has started this."""
-    told = os.environ.pop(PARENT, "").split("\x1f")
-    if len(told) > 2:
-        return int(told[0]), max(0, int(told[1])), told[2:]
+    parts = os.environ.pop(PARENT, "").split("\x1f")
+    if len(parts) > 2:
+        return int(parts[0]), max(0, int(parts[1])), parts[2:]
     pid = jobs.parent_id(_winapi.GetCurrentProcess())
     try:
         handle = int(_winapi.OpenProcess(_QUERY | _SYNCHRONIZE, False, pid))

@@ -115,8 +115,8 @@ def parse(text: str) -> "tuple[Settings, list[tuple[str, str]]]":
                 raise _unknown(key)
             _SETTERS[key](settings, given or "")
         except Problem as problem:
-            told = key if given is None else key + "=" + given
-            problems.append((told, str(problem)))
+            message = key if given is None else key + "=" + given
+            problems.append((message, str(problem)))
     _later_output_wins(settings, items, problems)
     return settings, problems
 

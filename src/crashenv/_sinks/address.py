@@ -45,8 +45,8 @@ class Address:
             self.path = (slash + path).partition("#")[0]
         self.shown = self._shown()
         self._check()
-        told = "%s://%s%s" % (self.scheme, self.host, self.path)
-        self.key = blake2b(told.encode(), digest_size=8).hexdigest()
+        text = "%s://%s%s" % (self.scheme, self.host, self.path)
+        self.key = blake2b(text.encode(), digest_size=8).hexdigest()
         if self.scheme in ("http", "https") and self.path not in ("", "/"):
             self.shown += "/..." + self.key[:4]  # of a webhook, the path may be the secret
 

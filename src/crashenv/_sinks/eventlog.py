@@ -63,8 +63,8 @@ def strings(record: "Any") -> "list[str]":
     ending = record.get("ending") or {}
     if ending.get("status") is not None:
         fields.append("status: %s" % ending["status"])
-    told = (record["summary"], "\r\n".join(fields), record["text"].replace("\n", "\r\n"))
-    return [_fitted(redact(text)[0]) for text in told]
+    message = (record["summary"], "\r\n".join(fields), record["text"].replace("\n", "\r\n"))
+    return [_fitted(redact(text)[0]) for text in message]
 
 
 def _fitted(text: str) -> str:

@@ -185,8 +185,8 @@ class Marks:
         failures = self.failures + 1
         pause = min(_LONGEST_HOLD, _FIRST_HOLD * 2.0 ** min(failures - 1, 10))
         until = time() + (pause if asked is None else asked)
-        told = "failed" if asked is None else "asked"
-        self._add("until %.0f %s %d" % (until, told, failures))
+        text = "failed" if asked is None else "asked"
+        self._add("until %.0f %s %d" % (until, text, failures))
         return failures == 1
 
     def _add(self, line: str) -> None:
@@ -212,8 +212,8 @@ class Marks:
         head = ["sink " + self._shown]
         head.append("total %d %d %d" % tuple(totals[mark] for mark in _DONE))
         if self.until:
-            told = "asked" if self.is_asked else "failed"
-            head.append("until %.0f %s %d" % (self.until, told, self.failures))
+            text = "asked" if self.is_asked else "failed"
+            head.append("until %.0f %s %d" % (self.until, text, self.failures))
         lines = [*head, *[" ".join(line) for line in kept]]
         unfinished = self._path + ".unfinished"
         _write(unfinished, "".join(line + "\n" for line in lines), os.O_TRUNC)

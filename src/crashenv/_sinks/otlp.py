@@ -54,8 +54,8 @@ def _headers() -> "dict[str, str]":
 def _rejected(body: bytes) -> str:
     """What a "partial success" says of the only record that was sent."""
     try:
-        told = json.loads(body)["partialSuccess"]
-        count, message = int(told["rejectedLogRecords"]), str(told.get("errorMessage", ""))
+        answer = json.loads(body)["partialSuccess"]
+        count, message = int(answer["rejectedLogRecords"]), str(answer.get("errorMessage", ""))
     except (ValueError, TypeError, KeyError, AttributeError):
         return ""
     return "%d rejected: %s" % (count, message[:200]) if count else ""

@@ -34,10 +34,10 @@ def send(address: "Address", record: "Any", event_id: str) -> float:
     """How many seconds nothing more is wanted. Raises Later, Refused or Unusable."""
     folder, _, project = address.path.rpartition("/")
     place = web.url(address, "%s/api/%s/envelope/" % (folder, project))
-    told = "Sentry sentry_version=7, sentry_client=%s, sentry_key=%s"
+    text = "Sentry sentry_version=7, sentry_client=%s, sentry_key=%s"
     headers = {
         "Content-Type": "application/x-sentry-envelope",
-        "X-Sentry-Auth": told % (content.agent(), address.user),
+        "X-Sentry-Auth": text % (content.agent(), address.user),
     }
     answer = web.post(place, envelope(record, event_id), headers)
     return pause(answer.headers.get("X-Sentry-Rate-Limits") or "")

@@ -128,8 +128,8 @@ def _structured(record: "Any", event_id: str) -> str:
         "leftOut": record.get("left_out"),
         "redacted": record.get("redacted"),
     }
-    told = ['%s="%s"' % (key, _quoted(str(value))) for key, value in values.items() if value]
-    return "[%s %s]" % (_ENTERPRISE, " ".join(told))
+    text = ['%s="%s"' % (key, _quoted(str(value))) for key, value in values.items() if value]
+    return "[%s %s]" % (_ENTERPRISE, " ".join(text))
 
 
 def _quoted(text: str) -> str:
@@ -141,8 +141,8 @@ def _message(record: "Any") -> str:
     """What, where and which, then the text, as far as there is room."""
     where = " (%s)" % record["where"] if record["where"] else ""
     left = "; %d more of its kind" % record["left_out"] if record.get("left_out") else ""
-    told = "%s%s; crash %s%s: " % (record["summary"], where, record["id"][:8], left)
-    return _printable(told + record["text"].rstrip("\n"))
+    text = "%s%s; crash %s%s: " % (record["summary"], where, record["id"][:8], left)
+    return _printable(text + record["text"].rstrip("\n"))
 
 
 def _word(text: str, most: int) -> str:

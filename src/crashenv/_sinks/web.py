@@ -76,8 +76,8 @@ def post(place: str, body: bytes, headers: "Mapping[str, str]") -> Answer:
         raise Unusable("its certificate is not valid: %s" % error.verify_message) from None
     except urllib.error.URLError as error:
         if isinstance(error.reason, ssl.SSLCertVerificationError):
-            told = "its certificate is not valid: %s" % error.reason.verify_message
-            raise Unusable(told) from None
+            text = "its certificate is not valid: %s" % error.reason.verify_message
+            raise Unusable(text) from None
         raise Later("cannot be reached: %s" % _reason(error.reason)) from None
     except (OSError, http.client.HTTPException) as error:
         raise Later("gave no answer: %s" % _reason(error)) from None
@@ -93,8 +93,8 @@ def _opener() -> urllib.request.OpenerDirector:
 
 
 def _reason(error: object) -> str:
-    told = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return str(told)[:200]
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return str(text)[:200]
 
 
 @contextlib.contextmanager
@@ -130,17 +130,17 @@ def _judged(error: urllib.error.HTTPError) -> Answer:
     except (OSError, http.client.HTTPException):
         body = b""
     text = "".join(c if c.isprintable() else " " for c in body[:200].decode("utf-8", "replace"))
-    told = "HTTP %d %s" % (status, text.strip() or error.reason)
+    message = "HTTP %d %s" % (status, text.strip() or error.reason)
     if status in _WRONG_PLACE or 300 <= status < 400:
-        raise Unusable(told) from None
+        raise Unusable(message) from None
     if status in _LATER or status >= 500 or status < 200:
         seconds = wait(error.headers.get("Retry-After"))
         if status == 429 and seconds is None:
             seconds = _WAIT
-        raise Later(told, seconds, is_own_fault=status == 500) from None
+        raise Later(message, seconds, is_own_fault=status == 500) from None
     if status == 409 or (status == 400 and b"already exists" in body):
         return Answer(error.headers, body)  # it has it: the answer to an earlier try was lost
-    raise Refused(told) from None
+    raise Refused(message) from None
 
 
 def wait(text: "str | None") -> "float | None":

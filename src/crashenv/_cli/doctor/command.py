@@ -75,8 +75,8 @@ def _tell(line: str) -> None:
 def _section(title: str, findings: "Sequence[Finding]", style: Style) -> bool:
     write("\n" + style.strong(title) + "\n")
     for state, text in findings:
-        told = style.error(state) if state == "bad" else style.weak(state)
-        write("  %s%s  %s\n" % (told, " " * (4 - len(state)), printable(text)))
+        message = style.error(state) if state == "bad" else style.weak(state)
+        write("  %s%s  %s\n" % (message, " " * (4 - len(state)), printable(text)))
     return all(state != "bad" for state, _ in findings)
 
 
@@ -147,8 +147,8 @@ def _try_descriptor(settings: "Settings") -> "Finding":
         fd = activation.passed_as(settings.listen_name)
     assert fd is not None
     if settings.identity is not None and not is_file(fd, settings.identity):
-        told = "descriptor %d is not the file that this PYDEBUG was made for" % fd
-        return "note", told + ": this process was not given it; crash output is off, silently"
+        text = "descriptor %d is not the file that this PYDEBUG was made for" % fd
+        return "note", text + ": this process was not given it; crash output is off, silently"
     try:
         status = os.fstat(fd)
     except OSError:
@@ -170,13 +170,13 @@ def _try_handle(settings: "Settings") -> "Finding":
     except Problem:
         if settings.identity is None:
             raise
-        told = "%s is not the file that this PYDEBUG was made for" % activation.item_of(settings)
-        return "note", told + ": this process was not given it; crash output is off, silently"
+        text = "%s is not the file that this PYDEBUG was made for" % activation.item_of(settings)
+        return "note", text + ": this process was not given it; crash output is off, silently"
     mode = os.fstat(output.fd).st_mode
     outputs.close(output)
     kind = next((name for test, name in _KINDS if test(mode)), "something else")
-    told = "reports go to %s, %s (%d:%d)"
-    return "ok", told % (activation.item_of(settings), kind, *output.identity)
+    text = "reports go to %s, %s (%d:%d)"
+    return "ok", text % (activation.item_of(settings), kind, *output.identity)
 
 
 def _activity() -> "Finding":

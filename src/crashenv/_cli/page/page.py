@@ -111,8 +111,8 @@ def _policy(style: str, script: str) -> str:
     def source(text: str) -> str:
         return "'sha256-%s'" % base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
-    told = "default-src 'none'; style-src %s; script-src %s; base-uri 'none'; form-action 'none'"
-    return told % (source(style), source(script))
+    message = "default-src 'none'; style-src %s; script-src %s; base-uri 'none'; form-action 'none'"
+    return message % (source(style), source(script))
 
 
 def _bodies(
@@ -138,11 +138,11 @@ def _bodies(
 
 
 def _about(kinds: "Sequence[Kind]", count: int) -> str:
-    told = "%s of %s" % (_plural(count, "crash", "crashes"), _plural(len(kinds), "kind"))
+    text = "%s of %s" % (_plural(count, "crash", "crashes"), _plural(len(kinds), "kind"))
     seconds = [when for kind in kinds for when in (kind.times[:1] + kind.times[-1:])]
     if seconds:
-        told += ", from %s to %s" % (_moment(min(seconds)), _moment(max(seconds)))
-    return told + ". Times are local to where the page was made (%s)." % time.strftime("UTC%z")
+        text += ", from %s to %s" % (_moment(min(seconds)), _moment(max(seconds)))
+    return text + ". Times are local to where the page was made (%s)." % time.strftime("UTC%z")
 
 
 def _plural(number: int, one: str, many: str = "") -> str:
@@ -155,7 +155,7 @@ def _moment(seconds: int) -> str:
 
 def _short(kinds: "Sequence[Kind]", writer: "Writer") -> str:
     """What is most often looked for, one click away."""
-    told = []
+    text = []
     raised = [n for n, kind in enumerate(kinds) if kind.newest["kind"] in _EXCEPTIONS]
     found = {
         "Newest": 0,
@@ -168,11 +168,11 @@ def _short(kinds: "Sequence[Kind]", writer: "Writer") -> str:
             where = " at " + writer.inline(row["where"], 200) if row["where"] else ""
             if not where and row["program"]:
                 where = " in " + writer.inline(row["program"], 200)
-            told.append(
+            text.append(
                 '<li><b>%s:</b> <a href="#k%d-record">%s</a>%s</li>'
                 % (name, number, writer.inline(row["summary"], 200), where)
             )
-    return "".join(told)
+    return "".join(text)
 
 
 def _form(kinds: "Sequence[Kind]", writer: "Writer") -> str:
@@ -180,8 +180,8 @@ def _form(kinds: "Sequence[Kind]", writer: "Writer") -> str:
     sorts = dict.fromkeys(kind.newest["kind"] for kind in kinds)
 
     def options(names: "Sequence[str]") -> str:
-        told = [writer.inline(name) for name in sorted(names)]
-        return "".join(['<option value="%s">%s</option>' % (name, name) for name in told])
+        shown = [writer.inline(name) for name in sorted(names)]
+        return "".join(['<option value="%s">%s</option>' % (name, name) for name in shown])
 
     return _FORM % (options(list(programs)[:_MOST_PROGRAMS]), options(list(sorts)[:20]))
 
@@ -220,28 +220,28 @@ def _kind(kind: "Kind", number: int, body: str, span: "tuple[int, int]", writer:
 
 
 def _names(names: "Sequence[str]", before: str = "") -> str:
-    told = ", ".join(names[:3])
+    text = ", ".join(names[:3])
     if len(names) > 3:
-        told += " and %d more" % (len(names) - 3)
-    return before + told if told else ""
+        text += " and %d more" % (len(names) - 3)
+    return before + text if text else ""
 
 
 def _times(times: "Sequence[int]") -> str:
     """Gaps in base 36, which is short, and which the script reads."""
-    told, last = [], 0
+    text, last = [], 0
     for when in times[-_MOST_TIMES:]:
-        told.append(_base36(max(0, when - last)))
+        text.append(_base36(max(0, when - last)))
         last = when
-    return " ".join(told)
+    return " ".join(text)
 
 
 def _base36(number: int) -> str:
     digits = "0123456789abcdefghijklmnopqrstuvwxyz"
-    told = ""
+    text = ""
     while number:
         number, digit = divmod(number, 36)
-        told = digits[digit] + told
-    return told or "0"
+        text = digits[digit] + text
+    return text or "0"
 
 
 def _span(kinds: "Sequence[Kind]") -> "tuple[int, int]":
@@ -276,21 +276,21 @@ def _length(seconds: float) -> str:
 
 
 def _more(kinds: "Sequence[Kind]", rows: int, bodies: int) -> str:
-    told = ""
+    text = ""
     if bodies < rows:
-        told = "<p>The record is shown of %d kinds, the newest and the most frequent.</p>" % bodies
+        text = "<p>The record is shown of %d kinds, the newest and the most frequent.</p>" % bodies
     if rows < len(kinds):
         left = kinds[rows:]
-        told += "<p>%s, with %s, left out to keep this page small.</p>" % (
+        text += "<p>%s, with %s, left out to keep this page small.</p>" % (
             _plural(len(left), "more kind"),
             _plural(sum(kind.count for kind in left), "crash", "crashes"),
         )
-    return told
+    return text
 
 
 def _end(writer: "Writer") -> str:
     made = _moment(int(time.time()))
-    told = "Made by crashenv %s on %s. " % (crashenv.__version__, made)
+    text = "Made by crashenv %s on %s. " % (crashenv.__version__, made)
     if writer.redacts:
-        return told + "Secrets that were found and taken out: %d." % writer.replaced
-    return told + "Nothing was taken out of the records."
+        return text + "Secrets that were found and taken out: %d." % writer.replaced
+    return text + "Nothing was taken out of the records."

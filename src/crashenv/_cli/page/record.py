@@ -65,10 +65,13 @@ def _folded(title: str, body: str) -> str:
 
 
 def _pre(text: object, writer: "Writer", keep_end: bool = False) -> str:
-    told = writer.plain(text, 1 << 20)  # before it is cut, or half a secret might stay
-    if keep_end and len(told) > _LONGEST_TEXT:
-        told = "… (%d characters before)\n%s" % (len(told) - _LONGEST_TEXT, told[-_LONGEST_TEXT:])
-    return '<pre tabindex="0">%s</pre>' % writer.block(told, _LONGEST_TEXT + 100)
+    message = writer.plain(text, 1 << 20)  # before it is cut, or half a secret might stay
+    if keep_end and len(message) > _LONGEST_TEXT:
+        message = "… (%d characters before)\n%s" % (
+            len(message) - _LONGEST_TEXT,
+            message[-_LONGEST_TEXT:],
+        )
+    return '<pre tabindex="0">%s</pre>' % writer.block(message, _LONGEST_TEXT + 100)
 
 
 def _facts(record: "Any") -> "Iterator[tuple[str, str]]":
@@ -182,29 +185,29 @@ def _folded_runs(
 
 def _library_frames(frames: "Any", writer: "Writer") -> str:
     names = list(dict.fromkeys(tracebacks.base(frame["file"]) for frame in frames))
-    told = "%d frame%s of libraries: %s" % (
+    text = "%d frame%s of libraries: %s" % (
         len(frames),
         "s" * (len(frames) > 1),
         writer.inline(", ".join(names[:4]) + ", …" * (len(names) > 4)),
     )
     body = "".join([_frame(frame, writer, False) for frame in frames])
-    return _folded(told, "<ol class=frames>%s</ol>" % body)
+    return _folded(text, "<ol class=frames>%s</ol>" % body)
 
 
 def _frame(frame: "Any", writer: "Writer", is_own: bool) -> str:
     line = "" if frame["line"] is None else ":%s" % frame["line"]
     function = " in <b>%s</b>" % writer.inline(frame["function"]) if frame["function"] else ""
-    told = "<li class=%s><span class=place>%s%s</span>%s" % (
+    text = "<li class=%s><span class=place>%s%s</span>%s" % (
         "own" if is_own else "library",
         writer.inline(frame["file"]),
         writer.inline(line),
         function,
     )
     if frame.get("source"):
-        told += "<pre>%s</pre>" % _source(frame["source"], frame["columns"], writer)
+        text += "<pre>%s</pre>" % _source(frame["source"], frame["columns"], writer)
     if frame.get("repeated"):
-        told += "<p class=between>and %d times more</p>" % int(frame["repeated"])
-    return told + "</li>"
+        text += "<p class=between>and %d times more</p>" % int(frame["repeated"])
+    return text + "</li>"
 
 
 def _source(source: str, columns: "Any", writer: "Writer") -> str:
@@ -214,16 +217,16 @@ def _source(source: str, columns: "Any", writer: "Writer") -> str:
         return "\n".join([escape(line) for line in text.split("\n")])
     lines = text.split("\n")
     begin, end = int(columns[0]), int(columns[1])
-    told = []
+    message = []
     for number, line in enumerate(lines):
         first = begin if number == 0 else len(line) - len(line.lstrip())
         last = end if number == len(lines) - 1 else len(line)
         if not 0 <= first < last:
-            told.append(escape(line))
+            message.append(escape(line))
             continue
         parts = (escape(line[:first]), escape(line[first:last]), escape(line[last:]))
-        told.append("%s<mark>%s</mark>%s" % parts)
-    return "\n".join(told)
+        message.append("%s<mark>%s</mark>%s" % parts)
+    return "\n".join(message)
 
 
 # --- native dumps
@@ -261,11 +264,11 @@ def _threads(title: str, threads: "Any", writer: "Writer") -> "Iterator[str]":
     yield "<section><h3>%s</h3>" % title
     for thread in threads[:_MOST_THREADS]:
         name = " ".join(filter(None, [thread["name"], thread["id"]])) or "thread"
-        told = writer.inline(name) + ", where it happened" * bool(thread["current"])
+        text = writer.inline(name) + ", where it happened" * bool(thread["current"])
         frames = thread["frames"]
         yield "<details class=fold%s><summary>%s (%d frames)</summary>" % (
             " open" if thread["current"] else "",
-            told,
+            text,
             len(frames),
         )
         yield from _frames(frames, writer, _own_files(frames[::-1]))
