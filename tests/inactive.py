@@ -7,7 +7,9 @@ if one passes that is not in EXCUSED.
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import sys
 import tempfile
 import unittest
@@ -64,6 +66,7 @@ def main() -> int:
                 suite.addTests(unittest.defaultTestLoader.loadTestsFromName("tests." + path.stem))
         result = Passing()
         suite.run(result)
+        _kill_what_is_left(folder)
     wrong = [
         name
         for name in result.passed
@@ -75,6 +78,16 @@ def main() -> int:
         % (len(result.passed), result.testsRun, len(wrong))
     )
     return int(bool(wrong))
+
+
+def _kill_what_is_left(folder: str) -> None:
+    """Programs that go on because nobody reads what they do; the copy is on their PYTHONPATH."""
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if folder.encode() in path.read_bytes():
+                os.kill(int(path.parent.name), signal.SIGKILL)
+        except OSError:  # another user's; it has ended
+            pass
 
 
 def _switch_off(package: Path) -> None:
