@@ -14,7 +14,7 @@ from crashenv._monitor.say import printable, say
 
 FIRST = 0.03  # seconds after the start
 _GROWTH = 1.3  # of the time between two looks
-_LAST = 20.0  # seconds after the start
+_LAST = 5.0  # seconds after the start
 _PATIENCE = 10.0  # seconds, for what loads a long time before it runs the next sitecustomize
 _GRACE = 0.5  # seconds from the end of a process until its ending is known
 _MOST = 100  # processes at a time
