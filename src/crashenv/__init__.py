@@ -256,7 +256,7 @@ def _use(state: "Any", output: "Any", is_main: bool = True) -> None:
                     faults[name], own[name] = own[name], stub(name, None)
     state.output, faults = output, state.faults
     if faults and output is not None and output.dumps >= 0:
-        _signal = sys.modules["_signal"]
+        _signal: Any = __import__("_signal")  # PyPy has not loaded it yet
         # It has one descriptor; where the program wants it for itself, it gets it.
         try:
             if not faults["asked"]:
