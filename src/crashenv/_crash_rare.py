@@ -113,10 +113,18 @@ def at_exit(original: "Any") -> None:
         value = getattr(sys, LAST, None)
         if value is None or id(value) == state.stored:
             return
-        if is_crash(value, sys.last_traceback):
+        traceback = sys.last_traceback
+        if traceback is not None and is_function_of_main(traceback.tb_frame):
+            return  # it was handled, and stored for a debugger
+        if is_crash(value, traceback):
             report("exception", value, None)
     except BaseException:  # would be printed
         pass
+
+
+def is_function_of_main(frame: "FrameType") -> bool:
+    is_of_main = frame.f_globals.get("__name__") == "__main__"
+    return is_of_main and frame.f_code.co_name != "<module>"
 
 
 def is_crash(value: "BaseException", traceback: "TracebackType | None") -> bool:
