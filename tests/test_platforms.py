@@ -16,7 +16,7 @@ import sys
 import unittest
 from pathlib import Path
 
-from tests.driver import DEADLINE, INSTALLED, PYPY, ROOT, CommandTest, ProgramTest, Result, run
+from tests.driver import DEADLINE, INSTALLED, PYPY, ROOT, CommandTest, Result, WatchedTest, run
 
 if not INSTALLED:
     sys.path.insert(0, str(ROOT / "src"))
@@ -67,7 +67,7 @@ NOT_IMPORTED = {
 NEED_FCNTL = {"crashenv._monitor.collect", "crashenv._monitor.family"}
 
 
-class Masked(ProgramTest):
+class Masked(WatchedTest):
     def run_masked(self, system: str, source: str, pydebug: str, **options: str) -> Result:
         program = MASK % (system, PACKAGES) + ACTIVATE + source
         return self.run_with(program, pydebug=pydebug, env={"PYTHONPATH": ""}, **options)
@@ -172,7 +172,7 @@ console.log(JSON.stringify([status, crash]));
 @unittest.skipUnless(
     PYODIDE and shutil.which("node"), "needs Node.js, and Pyodide in $CRASHENV_PYODIDE"
 )
-class Pyodide(ProgramTest):
+class Pyodide(WatchedTest):
     def run_pyodide(self, source: str) -> tuple[int, str]:
         script = self.write("run.mjs", NODE % os.path.abspath(PYODIDE))
         begin = "import sys; sys.path.insert(0, '/packages')\n" + ACTIVATE
