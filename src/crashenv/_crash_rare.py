@@ -163,7 +163,8 @@ def is_called_by_program() -> bool:
         frame = frame.f_back
     if frame is not None and frame.f_globals.get("_state") is state:
         frame = frame.f_back
-    return frame is not None
+    # PyPy's hook is called by a function in Python.
+    return frame is not None and frame.f_globals.get("__name__") != "app_main"
 
 
 def is_exit(value: "BaseException") -> bool:
