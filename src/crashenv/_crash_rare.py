@@ -164,7 +164,7 @@ def is_called_by_program() -> bool:
     if frame is not None and frame.f_globals.get("_state") is state:
         frame = frame.f_back
     # PyPy's hook is called by a function in Python.
-    return frame is not None and frame.f_globals.get("__name__") != "app_main"
+    return frame is not None and not frame.f_code.co_filename.startswith("<builtin>")
 
 
 def is_exit(value: "BaseException") -> bool:
