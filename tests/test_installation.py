@@ -113,6 +113,18 @@ class Installed(InstalledTest):
         inside = {path.name for path in self.package.iterdir()}
         self.assertLessEqual({"py.typed", "__init__.py", "sitecustomize"}, inside)
 
+    def test_script_starts_without_re(self) -> None:
+        scripts = self.wheel.parents[2] / "bin"
+        script = scripts / "crashenv"
+        self.assertTrue(os.access(script, os.X_OK))
+        done = subprocess.run([script, "--version"], capture_output=True, text=True, check=False)
+        self.assertRegex(done.stdout, r"^crashenv \d", done.stderr)
+        for options, expected in ((["-c", "import re"], True), ([str(script), "--version"], False)):
+            command = [str(scripts / "python"), "-X", "importtime", *options]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            names = [line.rpartition("|")[2].strip() for line in done.stderr.splitlines()]
+            self.assertEqual("re" in names, expected, done.stderr)
+
     def test_package_is_the_installed_one(self) -> None:
         result = run("import crashenv; print(crashenv.__file__)")
         self.assertEqual(result.stdout.decode().strip(), str(self.package / "__init__.py"))

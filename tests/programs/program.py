@@ -54,6 +54,21 @@ _VARYING = (
     (r"\[ *\d+%\]", "[N%]"),
 )
 
+THREAD = """
+import threading
+def boom():
+    raise ValueError('in thread')
+thread = threading.Thread(target=boom)
+thread.start()
+thread.join()
+"""
+SEGFAULT = """
+import signal
+def segfault():
+    signal.raise_signal(signal.SIGSEGV)
+segfault()
+"""
+
 
 def needs(*modules: str) -> Callable[[type[unittest.TestCase]], type[unittest.TestCase]]:
     """Skip a class of tests unless the packages are installed."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from unittest import mock
 
 from tests.driver import INSTALLED, SITECUSTOMIZE, MonitorTest, Result, run
-from tests.programs.program import RealProgramTest, RealResult, needs
+from tests.programs.program import SEGFAULT, THREAD, RealProgramTest, RealResult, needs
 
 CRASH = """
 import os, sys
@@ -27,20 +27,6 @@ print([name for name in vars(module or sys) if name.startswith('_crashenv')])
 ours = {'crashenv', 'faulthandler', 'errno'}
 print(sorted(name for name in sys.modules if name.partition('.')[0] not in ours))
 raise ValueError('boom')
-"""
-THREAD = """
-import threading
-def boom():
-    raise ValueError('in thread')
-thread = threading.Thread(target=boom)
-thread.start()
-thread.join()
-"""
-SEGFAULT = """
-import signal
-def segfault():
-    signal.raise_signal(signal.SIGSEGV)
-segfault()
 """
 SCRIPTS = Path(sysconfig.get_path("scripts"))
 PYTHON = sys.executable

@@ -7,26 +7,12 @@ import unittest
 from typing import Any
 
 from tests.driver import INSTALLED, run
-from tests.programs.program import RealProgramTest, needs
+from tests.programs.program import SEGFAULT, THREAD, RealProgramTest, needs
 
 CRASH = """
 def main():
     raise ValueError('boom')
 main()
-"""
-THREAD = """
-import threading
-def boom():
-    raise ValueError('in thread')
-thread = threading.Thread(target=boom)
-thread.start()
-thread.join()
-"""
-SEGFAULT = """
-import signal
-def segfault():
-    signal.raise_signal(signal.SIGSEGV)
-segfault()
 """
 RUN_PATH = "import runpy, sys; runpy.run_path(sys.argv[1], run_name='__main__')"
 RUN_MODULE = "import runpy; runpy.run_module('app', run_name='__main__', alter_sys=True)"

@@ -196,12 +196,19 @@ class Monitor:
         self._receivers.finish(self._wait_until)
 
     def _wait_until(self, is_done: "Callable[[], bool]", longest: float) -> bool:
-        deadline = monotonic() + longest
-        while not is_done():
-            if monotonic() > deadline:
-                return False
-            self._step(0.05)
-        return True
+        return _work_until(self._step, is_done, longest)
+
+
+def _work_until(
+    step: "Callable[[float], object]", is_done: "Callable[[], bool]", longest: float
+) -> bool:
+    """Whether it was done within ``longest`` seconds, in which ``step`` does what there is to do."""
+    deadline = monotonic() + longest
+    while not is_done():
+        if monotonic() > deadline:
+            return False
+        step(0.05)
+    return True
 
 
 def _found(name: str) -> "str | None":
@@ -287,12 +294,7 @@ class Collector:
         return data != b""
 
     def _wait_until(self, is_done: "Callable[[], bool]", longest: float) -> bool:
-        deadline = monotonic() + longest
-        while not is_done():
-            if monotonic() > deadline:
-                return False
-            self._step(0.05)
-        return True
+        return _work_until(self._step, is_done, longest)
 
 
 def _parent_of() -> "tuple[int, int, list[str]]":

@@ -29,7 +29,7 @@ else:
 
     def _decode(text: str) -> "Any":
         """Raises ValueError if it is not one value of JSON, RecursionError if it is too deep."""
-        text = text.strip(" \t\n\r")
+        text = text.strip("\ufeff \t\n\r")  # an editor may have put a mark before it
         try:
             value, end = _scan(text, 0)
         except (StopIteration, SystemError):
