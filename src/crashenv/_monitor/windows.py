@@ -202,7 +202,7 @@ class Monitor:
 def _work_until(
     step: "Callable[[float], object]", is_done: "Callable[[], bool]", longest: float
 ) -> bool:
-    """Whether it was done within ``longest`` seconds, in which ``step`` does what there is to do."""
+    """Whether it was done within ``longest`` seconds; ``step`` does what there is to do."""
     deadline = monotonic() + longest
     while not is_done():
         if monotonic() > deadline:
