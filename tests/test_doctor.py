@@ -49,7 +49,7 @@ class Crashes(DoctorTest):
             ("thread", "thread"),
             ("thread", "raw thread"),
             ("thread", "thread of a replaced class"),
-            ("exception", "the same beside a thread"),
+            ("exception", "the same, with another thread"),
             ("exception", "imports forbidden"),
             ("process", "multiprocessing, spawn"),
             ("process", "multiprocessing, spawn, wrapped"),
@@ -68,9 +68,9 @@ class Crashes(DoctorTest):
         result = self.doctor()
         self.assertEqual((result.status, result.stderr), (1, b""), str(result))
         output = result.stdout.decode()
-        self.assertIn("  bad   no way in: install crashenv, or put ", output)
+        self.assertIn("  bad   not activated: install crashenv, or put ", output)
         self.assertRegex(output, r"\n  SIGSEGV +dump +nothing  \(bad\)\n")
-        self.assertRegex(output, r"\n  clean exit +nothing +nothing +is no crash\n")
+        self.assertRegex(output, r"\n  clean exit +nothing +nothing +not a crash\n")
 
 
 class Setting(DoctorTest):
@@ -96,7 +96,12 @@ class Setting(DoctorTest):
             self.check("crashfd=%d" % write_end, text, 1)
             text = "crashfd=%d: is not open for writing; crash output is off" % read_end
             self.check("crashfd=%d" % read_end, text, 1, pass_fds=[read_end])
-            self.check("crashfd=%d:1:2" % write_end, "was not given it", 0, pass_fds=[write_end])
+            self.check(
+                "crashfd=%d:1:2" % write_end,
+                "was not passed to this process",
+                0,
+                pass_fds=[write_end],
+            )
         finally:
             os.close(read_end)
             os.close(write_end)
@@ -111,7 +116,7 @@ class Setting(DoctorTest):
     def test_wrong_items(self) -> None:
         self.check("crashlimit=1x,crashfile=/dev/null", "bad   crashlimit=1x: is not a number", 1)
         self.check("crashxyz=1", "bad   crashxyz=1: is not a setting", 1)
-        self.check("crashthreads=fatal", "there is no crashfd and no crashfile", 1)
+        self.check("crashthreads=fatal", "there is neither crashfd nor crashfile", 1)
         self.check("crashlimit=4K,crashfile=/dev/null", "ok    crashlimit is 4096", 0)
         self.check("crashfd=@name", "no descriptor of that name", 1)
 
@@ -151,15 +156,15 @@ class WayIn(DoctorTest):
     def test_nothing(self) -> None:
         found = self.found()
         self.assertIn("not installed", found["note"][0])
-        self.assertIn("no way in", found["bad"][0])
+        self.assertIn("not activated", found["bad"][0])
 
-    def test_doubled(self) -> None:
+    def test_installed_twice(self) -> None:
         other = self.folder / "user"
         self.install(self.site)
         self.install(other)
         found = self.found(self.site, other)
         self.assertEqual(len(found["ok"]), 2)
-        self.assertIn("doubled: 2 files", found["note"][0])
+        self.assertIn("installed 2 times", found["note"][0])
 
     def test_orphaned(self) -> None:
         (self.site / PTH).write_text(self.line)
@@ -194,7 +199,7 @@ class WayIn(DoctorTest):
         with mock.patch.object(sys, "version_info", (3, 14, 0)):
             self.assertEqual(self.found()["bad"], [])
         with mock.patch.object(sys, "version_info", (3, 15, 0)):
-            self.check_bad("crashenv_startup.start stands beside it (PEP 829)")
+            self.check_bad("crashenv_startup.start is in the same folder (PEP 829)")
         (self.site / "crashenv_startup.start").unlink()
         with mock.patch.object(sys, "version_info", (3, 18, 0)):
             self.check_bad("Python 3.18 reads no import lines")
@@ -208,7 +213,7 @@ class WayIn(DoctorTest):
         for name in ("alone", "crashenv"):
             copy = self.folder / "copies" / name / "sitecustomize"
             shutil.copytree(SITECUSTOMIZE, copy)
-            self.check_bad("does nothing: the package crashenv is not there", python_path=str(copy))
+            self.check_bad("does nothing: the package crashenv is missing", python_path=str(copy))
 
     def test_shadowed(self) -> None:
         other = Path(self.write("other/sitecustomize.py", "")).parent
@@ -216,4 +221,4 @@ class WayIn(DoctorTest):
         self.check_bad("is shadowed by %s" % other, python_path=shadowed)
         found = self.found(python_path="%s%s%s" % (SITECUSTOMIZE, os.pathsep, other))
         self.assertEqual((len(found["ok"]), found["bad"]), (1, []))
-        self.assertIn("is run by ours", found["note"][-1])
+        self.assertIn("is run by crashenv's", found["note"][-1])

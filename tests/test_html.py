@@ -245,7 +245,7 @@ class Secrets(HtmlTest):
         text = Page(self.source(self.LOG)).text
         self.assertNotIn("hunter22", text)
         self.assertIn("[redacted]", text)
-        self.assertRegex(text, r"Secrets that were found and taken out: [1-9]")
+        self.assertRegex(text, r"Secrets found and removed: [1-9]")
         self.assertIn("ticket-123", text)
 
     def test_more_of_them(self) -> None:
@@ -297,7 +297,7 @@ class Size(HtmlTest):
     def test_thousands_of_kinds_and_what_is_left_out(self) -> None:
         text = self.page_of(2_500, 2_500)
         self.assertIn("2500 crashes of 2500 kinds", text)
-        self.assertRegex(text, r"The record is shown of \d+ kinds")
+        self.assertRegex(text, r"Records are shown for \d+ kinds")
         self.assertRegex(text, r"\d+ more kinds, with \d+ crashes, left out")
 
 
@@ -307,7 +307,7 @@ class ProgressLine(HtmlTest):
             import sys, time
             sys.path[:0] = [%r]
             from crashenv._cli import terminal
-            terminal._UNTOLD = float(sys.argv[1])
+            terminal._DELAY = float(sys.argv[1])
             progress = terminal.Progress("crashenv x", sys.argv[2] == "quiet")
             progress.begin("reading", 20_000_000, "bytes")
             progress.at(10_000_000)

@@ -222,7 +222,7 @@ class Selection(ListTest):
 
     def test_beginnings_of_options(self) -> None:
         self.assertEqual(len(self.rows("--gr", "--new=1", self.path)), 1)
-        self.assertIn("may be", self.check_complaint("list", "--s", self.path, status=2))
+        self.assertIn("is ambiguous", self.check_complaint("list", "--s", self.path, status=2))
         self.assertIn("needs a value", self.check_complaint("list", "--since", status=2))
         self.assertIn("takes no value", self.check_complaint("list", "--group=1", status=2))
 

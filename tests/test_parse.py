@@ -68,7 +68,7 @@ class Parse(CommandTest):
         path = self.file(b"INFO\n" * 10 + report() + b"INFO\n" * 10)
         result = self.crashenv("parse", path)
         self.assertEqual(result.stdout.count(b"\n"), 1)
-        text = "crashenv parse: %s: skipped 100 bytes that are no report\n" % path
+        text = "crashenv parse: %s: skipped 100 bytes that are not reports\n" % path
         self.assertEqual((result.status, result.stderr.decode()), (0, text))
         self.assertEqual(self.crashenv("parse", "--quiet", path).stderr, b"")
 

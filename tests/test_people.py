@@ -113,13 +113,13 @@ class Answers(PeopleTest):
         for given, meant in (("ls", "list"), ("lst", "list"), ("doktor", "doctor"), ("rnu", "run")):
             text = self.complaint(given)
             self.assertEqual(
-                text, "crashenv: there is no command %r; is %r meant?" % (given, meant)
+                text, "crashenv: there is no command %r; did you mean %r?" % (given, meant)
             )
         self.assertEqual(self.complaint("xyzzy"), "crashenv: there is no command 'xyzzy'")
 
     def test_no_id(self) -> None:
         text = self.complaint("show", "zzzz")
-        self.assertIn("zzzz: No such file, nor the beginning of an id", text)
+        self.assertIn("zzzz: No such file, and not the beginning of an id", text)
         self.assertIn("crashenv list", text)
 
     def test_no_time(self) -> None:
@@ -129,7 +129,7 @@ class Answers(PeopleTest):
 
     def test_json_and_raw(self) -> None:
         text = self.complaint("show", "--json", "--raw", self.file("x.log", REPORT))
-        self.assertEqual(text, "crashenv show: --json and --raw cannot be both")
+        self.assertEqual(text, "crashenv show: --json and --raw cannot be combined")
 
     def test_folders(self) -> None:
         self.file("logs/worker.1.log", REPORT)
@@ -193,10 +193,10 @@ class Pruning(PeopleTest):
         other = self.store / "notes.json"
         other.write_text("{}")
         self.assertEqual(
-            self.prune("--before", "2021-01-01", "--dry-run"), "would remove 1 records\n"
+            self.prune("--before", "2021-01-01", "--dry-run"), "would remove 1 record\n"
         )
-        self.assertEqual(self.prune("--before", "2021-01-01"), "removed 1 records\n")
-        self.assertEqual(self.prune("--max-records", "3"), "removed 1 records\n")
+        self.assertEqual(self.prune("--before", "2021-01-01"), "removed 1 record\n")
+        self.assertEqual(self.prune("--max-records", "3"), "removed 1 record\n")
         self.assertEqual(self.prune("--max-size", "1"), "removed 2 records\n")
         self.assertEqual(
             [record["summary"] for record in self.records_of_store()], ["ValueError: 4"]

@@ -485,12 +485,12 @@ class ArgumentsTest(MonitorTest):
             (("--",), "no COMMAND to run"),
             (("--nonesuch", "true"), "there is no option --nonesuch"),
             (("--store",), "--store needs a value"),
-            (("--store=", "true"), "--store names no folder"),
+            (("--store=", "true"), "--store: the name of the folder is empty"),
             (("--quiet=yes", "true"), "--quiet takes no value"),
-            (("--max-records", "0", "true"), "'0' is not a number from 1 on"),
-            (("--max-size", "9T", "true"), "'9T' is not a number from 1 on"),
+            (("--max-records", "0", "true"), "'0' is not a positive number"),
+            (("--max-size", "9T", "true"), "'9T' is not a positive number"),
             (("--on-crash", "'", "true"), "--on-crash ': No closing quotation"),
-            (("--on-crash", "", "true"), "--on-crash names no program"),
+            (("--on-crash", "", "true"), "--on-crash: the command is empty"),
         ):
             with self.subTest(arguments):
                 result = run([*monitor()[1:-1], *arguments], env=self.env)

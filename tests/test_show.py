@@ -122,9 +122,9 @@ class Files(ShowTest):
             output = self.check_output("show", wanted, path)
             self.assertIn("          ID: %s\n" % wanted, output)
         text = self.check_complaint("show", ids[0][:1], path, status=1)
-        self.assertRegex(text, "show: %s is the beginning of %s" % (ids[0][0], ids[0][0]))
+        self.assertRegex(text, "show: several ids begin with %s: %s" % (ids[0][0], ids[0][0]))
         text = self.check_complaint("show", "0123456789abcdef", path, status=1)
-        self.assertEqual(text, "crashenv show: there is no crash 0123456789abcdef")
+        self.assertEqual(text, "crashenv show: no id begins with 0123456789abcdef")
 
     def test_file_with_the_name_of_an_id(self) -> None:
         (self.folder / "abc").write_bytes(self.full())

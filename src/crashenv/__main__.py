@@ -1,6 +1,6 @@
 """The command line: ``crashenv COMMAND`` or ``python -m crashenv COMMAND``.
 
-Each command is a module, imported when it is asked for: ``main(arguments)`` does it
+Each command is a module, which is imported only if it is used: ``main(arguments)`` runs it
 and returns the exit status.
 """
 
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
 else:
     import _signal
 
-# name: (module, what it does, as the help says it)
+# name: (module, the line in the help)
 COMMANDS = {
     "run": ("crashenv._cli.run", "run a program and keep the reports of its crashes"),
     "collect": ("crashenv._cli.collect", "keep the reports that arrive on standard input"),
     "dump": ("crashenv._cli.dump", "print the stacks of a running process"),
     "list": ("crashenv._cli.list", "list the crashes in the store, or in files"),
     "show": ("crashenv._cli.show", "show a crash"),
-    "html": ("crashenv._cli.page.command", "write a page to look at the crashes"),
+    "html": ("crashenv._cli.page.command", "write an HTML page of the crashes"),
     "parse": ("crashenv._cli.parse", "print the reports of a file as lines of JSON"),
-    "send": ("crashenv._cli.send", "send the crashes to where they are looked at"),
+    "send": ("crashenv._cli.send", "send the crashes to Sentry and other receivers"),
     "prune": ("crashenv._cli.prune", "remove old records from the store"),
     "doctor": ("crashenv._cli.doctor.command", "find out why crashes are not reported"),
     "path": ("crashenv._cli.path", "print the folder to put on PYTHONPATH"),
-    "completion": ("crashenv._cli.completion", "print what a shell needs to complete commands"),
+    "completion": ("crashenv._cli.completion", "print a shell completion script"),
     "man": ("crashenv._cli.manual", "print the manual page"),
 }
 _USAGE = """\
@@ -43,7 +43,7 @@ _USAGE_ERROR = 2  # as argparse's
 
 
 def main(arguments: "Sequence[str] | None" = None) -> int:
-    """Return the exit status, or leave by SystemExit as argparse does."""
+    """Return the exit status, or raise SystemExit as argparse does."""
     if arguments is None:
         arguments = sys.argv[1:]
     _die_of_signals()
@@ -68,11 +68,11 @@ def _suggestion(name: str) -> str:
     from difflib import get_close_matches
 
     found = [_MEANT[name]] if name in _MEANT else get_close_matches(name, COMMANDS, 1)
-    return "; is %r meant?" % found[0] if found else ""
+    return "; did you mean %r?" % found[0] if found else ""
 
 
 def _die_of_signals() -> None:
-    """As any other tool does at Ctrl-C, without a traceback, unless it is ignored."""
+    """Let Ctrl-C end this tool like any other, without a traceback, unless it is ignored."""
     if _signal.getsignal(_signal.SIGINT) == _signal.default_int_handler:
         _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
 
@@ -83,14 +83,14 @@ def _command(name: str, arguments: "Sequence[str]") -> int:
     main = sys.modules[module].main
     if not hasattr(_signal, "SIGPIPE"):
         return _without_sigpipe(main, arguments)
-    if name != "run":  # whose program inherits it
+    if name != "run":  # the program would inherit it
         _signal.signal(_signal.SIGPIPE, _signal.SIG_DFL)
     status: int = main(arguments)
     return status
 
 
 def _without_sigpipe(main: "Callable[[Sequence[str]], int]", arguments: "Sequence[str]") -> int:
-    """On Windows, a pipe that nobody reads any more is an error like any other."""
+    """Run it on Windows, where writing to a pipe without a reader is an ordinary error."""
     try:
         status = main(arguments)
         if sys.stdout is not None:
@@ -98,14 +98,14 @@ def _without_sigpipe(main: "Callable[[Sequence[str]], int]", arguments: "Sequenc
     except OSError as error:
         if error.filename is not None or error.errno not in (errno.EPIPE, errno.EINVAL):
             raise
-        os._exit(1)  # or the interpreter would flush standard output, and complain
+        os._exit(1)  # otherwise the interpreter would flush standard output, and complain
     return status
 
 
 def _help() -> str:
     width = max(map(len, COMMANDS))
     lines = ["  %-*s  %s\n" % (width, name, text) for name, (_, text) in COMMANDS.items()]
-    return "%s\nEvery crash of a Python program, kept and told.\n\ncommands:\n%s" % (
+    return "%s\nRecord and show every crash of a Python program.\n\ncommands:\n%s" % (
         _USAGE,
         "".join(lines),
     )

@@ -15,11 +15,11 @@ _COMMAND = Command(
     "collect",
     "[OPTION...]",
     """\
-Keep the reports that arrive on standard input, and outlive who writes there.
+Keep the reports that arrive on standard input, and outlive their writers.
 
 For a program that cannot be wrapped by "crashenv run": it starts this with a pipe
-and writes its crashes there, or lets crashenv.start_monitor() do both. When the
-pipe is at its end, it reports of what its parent died, and ends.
+and writes its crashes there, or lets crashenv.start_monitor() do both. At the end
+of the pipe, this reports how its parent died, and ends.
 """,
     run.KEEPING,
     """\

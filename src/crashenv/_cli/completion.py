@@ -1,4 +1,4 @@
-"""``crashenv completion``: what bash, zsh and fish need, from the commands' own tables."""
+"""``crashenv completion``: completions for bash, zsh and fish, from the commands' tables."""
 
 import sys
 
@@ -15,7 +15,7 @@ _COMMAND = Command(
     "completion",
     "bash|zsh|fish",
     """\
-Print a script that makes the shell complete crashenv's commands and options.
+Print a script with which the shell completes crashenv's commands and options.
 """,
     (),
     """\
@@ -35,13 +35,13 @@ def main(arguments: "Sequence[str]") -> int:
 def _print(values: "Values") -> int:
     shell = values.operands[0] if values.operands else ""
     if shell not in _SHELLS:
-        raise UsageError("for which shell? %s" % ", ".join(_SHELLS))
+        raise UsageError("needs the name of a shell: %s" % ", ".join(_SHELLS))
     sys.stdout.write({"bash": _bash, "zsh": _zsh, "fish": _fish}[shell](commands()))
     return 0
 
 
 def commands() -> "list[tuple[Command, str]]":
-    """Each command, and what it does in a few words."""
+    """Return each command, with a short description."""
     from crashenv.__main__ import COMMANDS
 
     found = []

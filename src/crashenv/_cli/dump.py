@@ -25,7 +25,7 @@ def _seconds(text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise UsageError("--timeout: %r is no number of seconds" % text) from None
+        raise UsageError("--timeout: %r is not a number of seconds" % text) from None
 
 
 _COMMAND = Command(
@@ -35,12 +35,12 @@ _COMMAND = Command(
 Print the stacks of all threads of a running process, and leave it running.
 
 It must have been started by "crashenv run", or with "crashsignal" among its settings:
-the process writes the dump itself when that signal arrives. It is sent only if the
-process catches it, so nothing is ended by it.
+the process writes the dump itself when that signal arrives. The signal is sent only
+if the process catches it, so it cannot end the process.
 """,
     (
         STORE,
-        Option("--timeout", "SECONDS", "wait so long for the dump (10)", _seconds),
+        Option("--timeout", "SECONDS", "how long to wait for the dump (10)", _seconds),
     ),
     """\
 exit status:
@@ -61,7 +61,7 @@ def main(arguments: "Sequence[str]") -> int:
 
 def _dump(values: "Values") -> int:
     if len(values.operands) != 1 or not values.operands[0].isdigit():
-        raise UsageError("which process? a PID")
+        raise UsageError("needs the PID of a process")
     if os.name != "posix" or not os.path.isdir("/proc/self/fd"):
         raise UsageError("needs /proc")
     pid = int(values.operands[0])
@@ -87,7 +87,7 @@ def _dump(values: "Values") -> int:
 
 
 def _settings_of(pid: int) -> "tuple[settings.Settings, dict[str, str]]":
-    """What it was started with. Raises OSError, Problem if it does not listen."""
+    """Return what it was started with. Raise OSError, or Problem if it does not listen."""
     with open("/proc/%d/environ" % pid, "rb") as file:
         items = [os.fsdecode(item).partition("=") for item in file.read().split(b"\0")]
     given = {name: value for name, _, value in items}
@@ -104,7 +104,7 @@ def _settings_of(pid: int) -> "tuple[settings.Settings, dict[str, str]]":
 def _place_of(
     asked: "settings.Settings", given: "dict[str, str]", pid: int, folder: "str | None"
 ) -> "Callable[[], str]":
-    """Where the dump will arrive: what is there that was not there now."""
+    """Return a function that returns the dump, once it has arrived."""
     if asked.path is not None:
         from crashenv._seldom import crashfile
 
@@ -125,7 +125,7 @@ def _growth(path: str) -> "Callable[[], str]":
     sizes = [before]
 
     def arrived() -> str:
-        """All that was written, once nothing more is."""
+        """Return everything that was written, once no more is being written."""
         with open(path, "rb") as file:
             file.seek(before)
             data = file.read()
@@ -137,7 +137,7 @@ def _growth(path: str) -> "Callable[[], str]":
 
 
 def _new_record(folder: str, pid: int) -> "Callable[[], str]":
-    """The monitor keeps it, as a dump, which names no process."""
+    """The monitor stores it as a dump, which does not name its process."""
     from crashenv._reading import crashes
 
     def paths() -> "set[str]":

@@ -1,4 +1,4 @@
-"""``crashenv man``: the manual page, from the commands' own tables (man-pages(7))."""
+"""``crashenv man``: the manual page, from the commands' tables (man-pages(7))."""
 
 import sys
 
@@ -29,11 +29,11 @@ A Python program that is started with
 .B PYDEBUG=crashfd=N
 or
 .B PYDEBUG=crashfile=PATH
-writes each of its crashes there too: exceptions of any thread or worker, failures of its first
-import, and what faulthandler says of fatal signals.
+also writes each of its crashes there: exceptions of any thread or worker, failures of its first
+import, and the dumps that faulthandler writes at fatal signals.
 .B crashenv run
-starts a program that way, keeps the reports, and reports what a program cannot tell itself.
-The other commands read what was kept."""
+starts a program that way, keeps the reports, and reports deaths that a program cannot report.
+The other commands read the records."""
 
 
 def main(arguments: "Sequence[str]") -> int:
@@ -46,11 +46,11 @@ def _print(values: "Values") -> int:
 
 
 def page() -> "Iterator[str]":
-    """The lines of the page."""
+    """Yield the lines of the page."""
     all_commands = commands()
     yield '.TH CRASHENV 1 "" "crashenv %s" "User Commands"' % crashenv.__version__
     yield ".SH NAME"
-    yield "crashenv \\- every crash of a Python program, kept and told"
+    yield "crashenv \\- record and show every crash of a Python program"
     yield ".SH SYNOPSIS"
     for command, _ in all_commands:
         yield ".B crashenv %s" % command.name
@@ -72,12 +72,12 @@ def page() -> "Iterator[str]":
         yield _escaped(command.more.rstrip("\n"))
         yield ".fi"
     yield ".SH ENVIRONMENT"
-    yield '.TP\n.BR PYDEBUG ", " CRASHENV\nwhat a program reports to, and how; the second wins.'
-    yield ".TP\n.B CRASHENV_SINK\nwhere crashes are sent, as by \\-\\-sink."
+    yield '.TP\n.BR PYDEBUG ", " CRASHENV\nwhere a program reports to, and how; the second wins.'
+    yield ".TP\n.B CRASHENV_SINK\nwhere crashes are sent, as with \\-\\-sink."
     yield '.TP\n.BR CRASHENV_SINK_SECRET ", " CRASHENV_SINK_SECRET_FILE'
-    yield "what webhooks are signed with, or the file that has it."
-    yield ".TP\n.B XDG_STATE_HOME\nwhere the store is, in its folder crashenv."
-    yield '.TP\n.BR NO_COLOR ", " FORCE_COLOR ", " PAGER\nhow show and list look.'
+    yield "the secret that signs webhooks, or the file that contains it."
+    yield ".TP\n.B XDG_STATE_HOME\nthe folder of the store, which is named crashenv."
+    yield '.TP\n.BR NO_COLOR ", " FORCE_COLOR ", " PAGER\nhow show and list print.'
 
 
 def _escaped(text: str) -> str:

@@ -1,8 +1,8 @@
-"""Command-line options, read from the table that also makes the help.
+"""Command-line options, parsed by the table that also makes the help.
 
-As POSIX.1-2017, XBD 12.2, and getopt_long(3) have it: options and operands in any
-order, ``--name=value``, unambiguous beginnings of long names, ``--``. By hand,
-because importing argparse takes 10 ms, three quarters of an interpreter's start.
+This follows POSIX.1-2017, XBD 12.2, and getopt_long(3): options and operands in any
+order, ``--name=value``, unambiguous prefixes of long names, ``--``. argparse is not
+used, because importing it takes 10 ms, three quarters of an interpreter's start.
 """
 
 import sys
@@ -17,27 +17,27 @@ _HELP_COLUMN = 24
 
 
 class UsageError(Exception):
-    """The message is for people."""
+    """A mistake in the command line; the message is shown to the user."""
 
 
 def count(text: str) -> int:
-    """A number from 1 on. Raises UsageError."""
+    """Return a positive number. Raise UsageError."""
     if not (text.isascii() and text.isdigit()) or len(text) > 15 or int(text) < 1:
-        raise UsageError("%r is not a number from 1 on" % text)
+        raise UsageError("%r is not a positive number" % text)
     return int(text)
 
 
 def size(text: str) -> int:
-    """Bytes: a number, with K, M or G. Raises UsageError."""
+    """Return a number of bytes, given with K, M or G. Raise UsageError."""
     shift = {"K": 10, "M": 20, "G": 30}.get(text[-1:].upper(), 0)
     return count(text[:-1] if shift else text) << shift
 
 
 class Option:
-    """``names`` as they stand in the help: ``-q, --quiet``.
+    """An option with ``names`` as in the help: ``-q, --quiet``.
 
-    Without a ``metavar`` the option takes no value, and its own is True. ``convert``
-    gets the given text, and may raise UsageError. Where there may be ``many``, the value
+    Without a ``metavar`` the option takes no argument, and its value is True. ``convert``
+    is called with the argument, and may raise UsageError. If ``many`` are allowed, the value
     is a list.
     """
 
@@ -71,10 +71,10 @@ _HELP = Option("-h, --help", "", "print this help")
 
 
 class Command:
-    """What a command's help says, and what it takes: ``most`` operands at most.
+    """A command with its help, its options and at most ``most`` operands.
 
-    Where that is None, the first operand ends the options: the rest is another
-    command, with options of its own (POSIX.1-2017, XBD 12.2, guideline 9).
+    If ``most`` is None, the first operand ends the options: the rest is another
+    command with its own options (POSIX.1-2017, XBD 12.2, guideline 9).
     """
 
     def __init__(
@@ -90,14 +90,14 @@ class Command:
         self.name = name
         self.operands = synopsis
         self.more = more
-        self._synopsis = "usage: crashenv %s %s\n" % (name, synopsis)
+        self._synopsis = ("usage: crashenv %s %s" % (name, synopsis)).rstrip() + "\n"
         self.about = about
         self.options = (*options, _HELP)
         self._most = most
         self._usage_error = usage_error
 
     def main(self, arguments: "Iterable[str]", do: "Callable[[Values], int]") -> int:
-        """Do it, or print the help or what is wrong; return the exit status."""
+        """Run it, or print the help or an error; return the exit status."""
         try:
             values = self.read(arguments)
             if values.given.get("help"):
@@ -113,7 +113,7 @@ class Command:
         return "%s\n%s\noptions:\n%s\n%s" % (self._synopsis, self.about, rows, self.more)
 
     def read(self, arguments: "Iterable[str]") -> "Values":
-        """Raises UsageError."""
+        """Parse the arguments. Raise UsageError."""
         values = Values()
         rest = list(arguments)
         while rest:
@@ -138,7 +138,7 @@ class Command:
         return values
 
     def _option(self, argument: str, rest: "list[str]") -> "tuple[Option, str]":
-        """The option that ``argument`` names, and its value, which may be the next of ``rest``."""
+        """Return the option in ``argument``, and its value, which may be the next of ``rest``."""
         name, equals, value = argument.partition("=")
         if not argument.startswith("--"):
             name, equals, value = argument[:2], argument[2:], argument[2:]
@@ -165,17 +165,18 @@ class Command:
         if not found:
             raise UsageError("there is no option %s" % name)
         if len(found) > 1:
-            raise UsageError("%s may be %s" % (name, ", ".join(o.names[-1] for o in found)))
+            matches = ", ".join(o.names[-1] for o in found)
+            raise UsageError("%s is ambiguous: %s" % (name, matches))
         return found[0]
 
 
 class Values:
-    """What the command line says: ``given`` by the options' long names, and ``operands``."""
+    """The parsed command line: ``given`` by the options' long names, and ``operands``."""
 
     def __init__(self) -> None:
         self.given: dict[str, Any] = {}
         self.operands: list[str] = []
 
     def __getitem__(self, key: str) -> "Any":
-        """None for an option that was not given."""
+        """Return the option's value, None if it was not given."""
         return self.given.get(key)

@@ -1,4 +1,4 @@
-"""``crashenv parse``: a stream to lines of JSON."""
+"""``crashenv parse``: turn a stream into lines of JSON."""
 
 import os
 import sys
@@ -26,14 +26,14 @@ _COMMAND = Command(
     """\
 Print each crash report in FILE, or in standard input, as one line of JSON.
 
-FILE is what crashfd or crashfile wrote, or a log with reports among other lines.
-Reports that are cut or damaged are printed as far as they go; what is no report
-is skipped, and counted on standard error. What a log puts before each line, as
-journald, Docker, Kubernetes and GitHub Actions do, is taken off.
+FILE is the output of crashfd or crashfile, or a log with reports among other lines.
+Reports that are cut off or damaged are printed as far as possible. Other bytes are
+skipped and counted on standard error. The prefix that journald, Docker, Kubernetes,
+GitHub Actions and others put before each line of a log is removed.
 """,
     (
-        Option("-f, --follow", "", "go on as FILE grows, and when it is rotated, as tail -F does"),
-        Option("-q, --quiet", "", "do not tell how much was skipped"),
+        Option("-f, --follow", "", "continue as FILE grows or is rotated, as tail -F does"),
+        Option("-q, --quiet", "", "do not say how much was skipped"),
         TRACEBACKS,
         OWN,
     ),
@@ -59,7 +59,7 @@ def _parse(values: "Values") -> int:
     path = values.operands[0] if values.operands else files.STANDARD_INPUT
     own.prefer(values["own"] or ())
     log = Log(bool(values["tracebacks"]))
-    # Records on the same terminal are progress enough.
+    # Records on the same terminal show the progress already.
     progress = Progress("crashenv parse", values["quiet"] or sys.stdout.isatty())
     progress.begin("reading", sizes([path]), "bytes")
     try:
@@ -71,7 +71,7 @@ def _parse(values: "Values") -> int:
         sys.stderr.write("crashenv parse: %s: %s\n" % (printable(path), error.strerror))
         return _UNREADABLE
     if log.skipped and not values["quiet"]:
-        text = "%d bytes that are no report" % log.skipped
+        text = "%d bytes that are not reports" % log.skipped
         sys.stderr.write("crashenv parse: %s: skipped %s\n" % (printable(path), text))
     return 0
 
@@ -91,7 +91,7 @@ def _frames(path: str, log: Log, follow: bool, progress: Progress) -> "Iterator[
 
 
 def _print(frames: "list[Frame]") -> None:
-    """Past the buffer of sys.stdout: whoever reads gets each record at once."""
+    """Write past the buffer of sys.stdout, so that a reader gets each record at once."""
     lines = "".join([to_json(record(frame)) + "\n" for frame in frames]).encode("ascii")
     while lines:
         lines = lines[os.write(1, lines) :]

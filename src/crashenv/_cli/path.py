@@ -1,4 +1,4 @@
-"""``crashenv path``, and the folder that it prints."""
+"""``crashenv path``: print the folder for PYTHONPATH."""
 
 from crashenv._cli.options import Command
 from crashenv._parent import folder

@@ -1,4 +1,4 @@
-"""``crashenv prune``: remove records that are old, too many or too much."""
+"""``crashenv prune``: remove records that are old, or exceed a number or a size."""
 
 import os
 import sys
@@ -19,26 +19,28 @@ def _time(text: str) -> int:
     try:
         return times.parse(text)
     except (ValueError, OverflowError):
-        raise UsageError("--before: %r is no time, as are 7d, today, 2026-11-22" % text) from None
+        raise UsageError(
+            "--before: %r is not a time such as 7d, today, 2026-11-22" % text
+        ) from None
 
 
 _COMMAND = Command(
     "prune",
     "[OPTION...]",
     """\
-Remove records from the store: those from before a time, and the oldest of those
-that are too many or too much. Nothing else in its folder is touched.
+Remove records from the store: those from before a time, and the oldest if they
+exceed a number or a total size. Other files in the folder are not touched.
 """,
     (
         STORE,
-        Option("--before", "TIME", 'what happened before TIME: "7d", "2026-11-22"', _time),
+        Option("--before", "TIME", 'remove crashes before TIME: "7d", "2026-11-22"', _time),
         Option("--max-records", "N", "keep the newest N records", count),
-        Option("--max-size", "SIZE", "keep SIZE bytes of them, with K, M or G", size),
-        Option("-n, --dry-run", "", "only tell how many would be removed by --before"),
+        Option("--max-size", "SIZE", "keep at most SIZE bytes of records, with K, M or G", size),
+        Option("-n, --dry-run", "", "only say how many --before would remove"),
     ),
     """\
 exit status:
-  0  it was done, though there may have been nothing to remove
+  0  done, even if there was nothing to remove
   2  the store cannot be read, or the options are wrong
 
 example:
@@ -56,7 +58,7 @@ def _prune(values: "Values") -> int:
     folder = values["store"] or _store.default_folder()
     before, records, most = values["before"], values["max_records"], values["max_size"]
     if before is None and records is None and most is None:
-        raise UsageError("nothing to prune by: --before, --max-records or --max-size")
+        raise UsageError("needs --before, --max-records or --max-size")
     try:
         old = _older(folder, before) if before is not None else []
         removed = len(old)
@@ -69,12 +71,13 @@ def _prune(values: "Values") -> int:
     except OSError as error:
         sys.stderr.write("crashenv prune: %s: %s\n" % (folder, error.strerror))
         return 2
-    print("%s %d records" % ("would remove" if values["dry_run"] else "removed", removed))
+    counted = "1 record" if removed == 1 else "%d records" % removed
+    print("%s %s" % ("would remove" if values["dry_run"] else "removed", counted))
     return 0
 
 
 def _older(folder: str, before: int) -> "list[str]":
-    """Those that were kept before the time, which their names tell. Raises OSError."""
+    """Return the records stored before the time, by their names. Raise OSError."""
     found = []
     for path in _store.files(folder):
         stamp = os.path.basename(path)

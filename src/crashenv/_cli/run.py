@@ -1,4 +1,4 @@
-"""``crashenv run``: its options."""
+"""``crashenv run``: the options."""
 
 import os
 import sys
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 else:
     import _signal
 
-_USAGE_ERROR = 125  # as env(1), timeout(1) and nohup(1): the rest is the program's
+_USAGE_ERROR = 125  # as env(1), timeout(1) and nohup(1): other statuses are the program's
 
 
 def main(arguments: "Sequence[str]") -> int:
-    """Returns only if there is no program, and so no ending to share."""
+    """Return only if no program was started; otherwise end as it ends."""
     return _COMMAND.main(arguments, _run)
 
 
@@ -77,14 +77,14 @@ def options(values: "Values") -> "Options":
 
 
 def _addresses(values: "Values") -> "list[Address]":
-    """The variable may be wrong, and meant for others: the program runs all the same."""
+    """Return the sinks. A mistake in the variable does not keep the program from running."""
     found = sinks.given(values)
     try:
         found += sinks.of_environment()
     except UsageError as error:
         from crashenv._monitor.say import printable, say
 
-        say("nothing is sent there: %s" % printable(str(error)))
+        say("%s; nothing is sent there" % printable(str(error)))
     if not found:
         return []
     from crashenv._sinks.address import distinct
@@ -158,11 +158,11 @@ def _on_crash(command: "list[str]") -> "Callable[[Dispositions], Receiver]":
 
 
 def leave_to_the_program() -> "int | str | None":
-    """Take back what PYTHONPATH, PYDEBUG and "python -m" did here, meant for the program.
+    """Undo the effects of PYTHONPATH, PYDEBUG and "python -m" here: they are for the program.
 
-    Returns the crash output that was set, which is to get the program's reports as well: a
+    Return the crash output that was set, which also gets the program's reports: a
     descriptor, or the name of a file with ``%p`` in it; None if there is none. A module of
-    the program may have the name of one of the standard library's.
+    the program may have the same name as one of the standard library.
     """
     given = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     try:
@@ -191,7 +191,7 @@ def _seconds(value: str) -> float:
     except ValueError:
         seconds = -1
     if not 0 <= seconds < 1e9:
-        raise UsageError("%r is no number of seconds" % value)
+        raise UsageError("%r is not a number of seconds" % value)
     return seconds
 
 
@@ -199,13 +199,13 @@ def _variable(value: str) -> str:
     from crashenv._seldom.settings import SECOND_NAME, VARIABLE
 
     if value not in (VARIABLE, SECOND_NAME):
-        raise UsageError("--variable is %s or %s" % (VARIABLE, SECOND_NAME))
+        raise UsageError("--variable must be %s or %s" % (VARIABLE, SECOND_NAME))
     return value
 
 
 def _folder(value: str) -> str:
     if not value:
-        raise UsageError("--store names no folder")
+        raise UsageError("--store: the name of the folder is empty")
     return os.path.abspath(value)
 
 
@@ -223,27 +223,26 @@ def _words(value: str) -> "list[str]":
     except ValueError as error:
         raise UsageError("--on-crash %s: %s" % (value, error)) from None
     if not words:
-        raise UsageError("--on-crash names no program")
+        raise UsageError("--on-crash: the command is empty")
     return words
 
 
 QUIET = Option("-q, --quiet", "", "do not print a line for each crash")
-# What a monitor does with the records.
+# The options of all monitors.
 KEEPING = (
     Option(
         "--store",
         "DIR",
-        "keep the records in DIR; $XDG_STATE_HOME/crashenv, or\n"
-        "~/.local/state/crashenv, unless given",
+        "keep the records in DIR (default: $XDG_STATE_HOME/crashenv,\nor ~/.local/state/crashenv)",
         _folder,
     ),
     Option("--max-records", "N", "keep the newest N records (1000)", count),
-    Option("--max-size", "SIZE", "keep SIZE bytes of them, with K, M or G (64M)", size),
+    Option("--max-size", "SIZE", "keep at most SIZE bytes of records, with K, M or G (64M)", size),
     Option(
         "--on-crash",
         "PROGRAM",
-        "run PROGRAM for each crash, one at a time; its words are\n"
-        "split as a shell would, and no shell runs",
+        "run PROGRAM for each crash, one at a time; it is split\n"
+        "into words as by a shell, but no shell runs",
         _words,
     ),
     sinks.SINK,
@@ -252,7 +251,7 @@ KEEPING = (
     Option(
         "--metrics",
         "FILE",
-        "keep numbers for Prometheus in FILE, for node_exporter's\ntextfile collector",
+        "keep metrics for Prometheus in FILE, for node_exporter's\ntextfile collector",
         _file,
     ),
     Option("--junit", "FILE", "write FILE with one test case for each crash", _file),
@@ -270,31 +269,31 @@ _COMMAND = Command(
     """\
 Run COMMAND, keep a report of each of its crashes, and end as it ends.
 
-COMMAND can be anything. Every Python program among it and its descendants, of any
-version from 3.9 on and in any virtual environment, writes its crashes into a pipe
-that the monitor reads. The monitor itself reports what a program cannot tell:
-SIGKILL, the OOM killer, a C abort(). Signals, terminal and status are those of
-COMMAND. As process 1 of a container it reaps orphans.
+COMMAND can be any program. COMMAND and its descendants, if they are Python 3.9 or
+later, in any virtual environment, write their crashes to a pipe that the monitor
+reads. The monitor itself reports what a program cannot report: SIGKILL, the OOM
+killer, a C abort(). Signals, terminal and exit status are those of COMMAND. As
+process 1 of a container it reaps orphans.
 """,
     (
         *KEEPING[:-1],
         Option(
             "--capture-stderr",
             "",
-            "put the last 64 KiB of COMMAND's standard error into the\n"
-            "report of its death; they are printed as always",
+            "add the last 64 KiB of COMMAND's standard error to the\n"
+            "report of its death; it is printed as usual",
         ),
         Option(
             "--variable",
             "NAME",
-            "tell the program by CRASHENV, where it reads PYDEBUG itself;\n"
-            "PYDEBUG, or the one that is set, unless given",
+            "set the variable NAME for the program: CRASHENV if it reads\n"
+            "PYDEBUG itself (default: the one that is set, or PYDEBUG)",
             _variable,
         ),
         Option(
             "--dump-on-term",
             "SECONDS",
-            "write the stacks of all threads if COMMAND has not ended so\nlong after a SIGTERM",
+            "keep the stacks of all threads if COMMAND has not ended\nthis long after a SIGTERM",
             _seconds,
         ),
         QUIET,
@@ -307,13 +306,13 @@ exit status:
   126  COMMAND was found but cannot be executed
   127  COMMAND was not found
 
-PROGRAM of --on-crash finds the record on its standard input as one line of JSON, and
+PROGRAM of --on-crash gets the record on its standard input as one line of JSON, and
 CRASHENV_ID, CRASHENV_KIND, CRASHENV_SUMMARY, CRASHENV_PROGRAM and CRASHENV_FILE in
-its environment. It may take 30 seconds; what it prints goes to standard error.
+its environment. It may take 30 seconds; its output goes to standard error.
 
-A sink is a URL, such as sentry+https://KEY@HOST/PROJECT; "crashenv send --help" has
-all of them. A process of its own sends; what cannot be sent within two seconds of
-COMMAND's end is sent by the next "crashenv run", or by "crashenv send".
+A sink is a URL, such as sentry+https://KEY@HOST/PROJECT; "crashenv send --help"
+lists them all. A separate process sends the crashes. Those that it cannot send within
+two seconds of COMMAND's end are sent by the next "crashenv run", or by "crashenv send".
 
 examples:
   crashenv run -- python app.py

@@ -1,4 +1,4 @@
-"""``crashenv send``: send the crashes that no receiver has got yet."""
+"""``crashenv send``: send the crashes that a receiver has not got yet."""
 
 import signal
 import sys
@@ -28,7 +28,7 @@ def _seconds(text: str) -> float:
     except ValueError:
         seconds = -1
     if not 0 <= seconds < 1e9:
-        raise UsageError("--patience: %r is no number of seconds" % text)
+        raise UsageError("--patience: %r is not a number of seconds" % text)
     return seconds
 
 
@@ -37,11 +37,11 @@ _COMMAND = Command(
     "[OPTION...] [FILE...]",
     """\
 Send the crashes in the store to each sink that has not got them yet, the oldest
-first, and remember which are sent. With FILE, send the crashes in it and remember
-nothing; a receiver that knows an event's id has each once all the same.
+first, and remember which were sent. With FILE, send the crashes in it and remember
+nothing; a receiver that checks event ids keeps each crash only once anyway.
 
-What looks like a secret is taken out before. Certificates are verified, and proxies
-are those of https_proxy, http_proxy and no_proxy.
+Whatever looks like a secret is removed first. Certificates are verified, and proxies
+are taken from https_proxy, http_proxy and no_proxy.
 """,
     (
         sinks.SINK,
@@ -51,18 +51,18 @@ are those of https_proxy, http_proxy and no_proxy.
         Option(
             "-a, --all",
             "",
-            "also what was kept before the sink was first used, refused by\n"
-            "it, or left out by --sink-limit",
+            "also send crashes from before the sink was first used, and\n"
+            "those that it refused or --sink-limit left out",
         ),
-        Option("--patience", "SECONDS", "how long a receiver may go on failing (30)", _seconds),
-        Option("-q, --quiet", "", "print nothing but new failures"),
+        Option("--patience", "SECONDS", "how long to try if a receiver fails (30)", _seconds),
+        Option("-q, --quiet", "", "print only new failures"),
     ),
     """\
 URL is one of
-  sentry+https://KEY@HOST/PROJECT   Sentry, or what takes its envelopes; "sentry:" is
-                                    what SENTRY_DSN says
-  otlp+http://HOST:4318             OpenTelemetry's logs; "otlp:" is what
-                                    OTEL_EXPORTER_OTLP_ENDPOINT says
+  sentry+https://KEY@HOST/PROJECT   Sentry, or a server that accepts its envelopes;
+                                    "sentry:" uses SENTRY_DSN
+  otlp+http://HOST:4318             OpenTelemetry logs; "otlp:" uses
+                                    OTEL_EXPORTER_OTLP_ENDPOINT
   journald:                         systemd's journal
   eventlog:                         Windows' Event Log
   syslog:  syslog://HOST  syslog+tcp://HOST
@@ -70,8 +70,8 @@ URL is one of
                                     or CRASHENV_SINK_SECRET_FILE is set
 
 exit status:
-  0  nothing waits any more
-  1  crashes wait, because a receiver did not take them
+  0  no crashes are waiting
+  1  crashes are waiting, because a receiver did not accept them
   2  something cannot be read, or the options are wrong
 
 examples:
@@ -89,11 +89,11 @@ def main(arguments: "Sequence[str]") -> int:
 def _send(values: "Values") -> int:
     from crashenv._sinks.address import distinct
 
-    if hasattr(signal, "SIGPIPE"):  # of a receiver that hangs up; the sockets report it
+    if hasattr(signal, "SIGPIPE"):  # if a receiver hangs up, the socket reports an error
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     addresses = distinct([*sinks.given(values), *sinks.of_environment()])
     if not addresses:
-        raise UsageError("no --sink, and CRASHENV_SINK is not set: where to?")
+        raise UsageError("needs --sink, or CRASHENV_SINK in the environment")
     return max([_send_to(address, values) for address in addresses])
 
 
@@ -151,7 +151,7 @@ def _tell(address: "Address", tally: "Tally", quiet: bool) -> None:
         if tally.left or tally.held:
             parts.append("left out %d by --sink-limit" % (tally.left + tally.held))
         if tally.redacted:
-            parts.append("took out %d secrets" % tally.redacted)
+            parts.append("removed %d secrets" % tally.redacted)
         text.append(", ".join(parts))
     for line in text:
         sys.stderr.write("crashenv send: %s\n" % printable(line))

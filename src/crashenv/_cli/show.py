@@ -1,4 +1,4 @@
-"""``crashenv show``: one crash, for people."""
+"""``crashenv show``: print one crash."""
 
 import os
 import sys
@@ -27,16 +27,17 @@ _COMMAND = Command(
     "show",
     "[OPTION...] [ID] [FILE...]",
     """\
-Show a crash of the store, or of FILE: the newest, or the one whose id begins with ID.
+Show a crash from the store, or from FILE: the newest, or the one whose id begins
+with ID.
 
-What happened and where comes first, then the traceback. Control characters in it
-are shown as \\\\x1b. A terminal gets colours, unless NO_COLOR is set, and a pager:
-$PAGER, or less.
+The exception and its place come first, then the traceback. Control characters are
+shown as \\x1b. On a terminal the output has colours, unless NO_COLOR is set, and is
+shown by a pager: $PAGER, or less.
 """,
     (
         STORE,
         Option("--json", "", "print the record as one line of JSON"),
-        Option("--raw", "", "print the text of the report alone, unchanged"),
+        Option("--raw", "", "print only the text of the report, unchanged"),
         Option("--no-pager", "", "do not use a pager"),
         TRACEBACKS,
         OWN,
@@ -44,7 +45,7 @@ $PAGER, or less.
     """\
 exit status:
   0  it was shown
-  1  there is no such crash, or ID is the beginning of several
+  1  there is no such crash, or several ids begin with ID
   2  something cannot be read, or the options are wrong
 
 examples:
@@ -62,14 +63,16 @@ def main(arguments: "Sequence[str]") -> int:
 
 def _show(values: "Values") -> int:
     if values["json"] and values["raw"]:
-        raise UsageError("--json and --raw cannot be both")
+        raise UsageError("--json and --raw cannot be combined")
     own.prefer(values["own"] or ())
     problems = crashes.Problems("show")
     prefix, files = _split_operands(values.operands)
     is_name = files and not {"/", os.sep, "."} & {*files[0]}
     if is_name and not os.path.lexists(files[0]):
-        message = "crashenv show: %s: No such file, nor the beginning of an id, whose digits are"
-        sys.stderr.write(message % printable(files[0]) + " 0-9 and a-f: see 'crashenv list'\n")
+        message = "crashenv show: %s: No such file, and not the beginning of an id, which has"
+        sys.stderr.write(
+            message % printable(files[0]) + " digits 0-9 and a-f: see 'crashenv list'\n"
+        )
         return UNREADABLE
     rows = crashes.rows(files, values["store"], problems, bool(values["tracebacks"]))
     if files:
@@ -87,14 +90,14 @@ def _show(values: "Values") -> int:
     elif values["raw"]:
         _write_raw(record["text"])
     else:
-        text = _told(record, row, _first_seen(rows, row))
+        text = _rendered(record, row, _first_seen(rows, row))
         write(text) if values["no_pager"] else page(text)
     problems.tell()
     return UNREADABLE if problems.unreadable else 0
 
 
 def _split_operands(operands: "Sequence[str]") -> "tuple[str, Sequence[str]]":
-    """The beginning of an id, if the first operand can be that and names no file; the files."""
+    """Return the beginning of an id, if the first operand may be one and no file, and the files."""
     first = operands[0].lower() if operands else ""
     is_id = len(first) <= _LONGEST_ID and not set(first) - set("0123456789abcdef")
     if first and is_id and not os.path.exists(operands[0]):
@@ -103,7 +106,7 @@ def _split_operands(operands: "Sequence[str]") -> "tuple[str, Sequence[str]]":
 
 
 def _find(rows: "Sequence[Row]", prefix: str) -> "Optional[tuple[Row, Any]]":
-    """The newest that begins with ``prefix``, if all that do are of one id."""
+    """Return the newest crash whose id begins with ``prefix``, if only one id does."""
     candidates = [row for row in rows if row["id"].startswith(prefix)]
     if prefix and len({row["id"] for row in candidates}) > 1:
         return None
@@ -117,10 +120,10 @@ def _find(rows: "Sequence[Row]", prefix: str) -> "Optional[tuple[Row, Any]]":
 def _why_not(rows: "Sequence[Row]", prefix: str) -> str:
     ids = sorted({row["id"] for row in rows if row["id"].startswith(prefix)})
     if not ids:
-        return "there is no crash %s" % prefix
+        return "no id begins with %s" % prefix
     more = ", ..." if len(ids) > _MOST_TOLD else ""
     text = ", ".join([printable(one) for one in ids[:_MOST_TOLD]])
-    return "%s is the beginning of %s%s" % (prefix, text, more)
+    return "several ids begin with %s: %s%s" % (prefix, text, more)
 
 
 def _first_seen(rows: "Sequence[Row]", row: "Row") -> "Optional[str]":
@@ -132,7 +135,7 @@ def _first_seen(rows: "Sequence[Row]", row: "Row") -> "Optional[str]":
 
 
 def _write_raw(text: str) -> None:
-    """Bytes as they came; only a terminal gets no control characters."""
+    """Write the bytes unchanged, but no control characters to a terminal."""
     if sys.stdout.isatty():
         write("".join(printable(line) + "\n" for line in text.split("\n")[:-1]))
     else:
@@ -140,17 +143,17 @@ def _write_raw(text: str) -> None:
         sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace"))
 
 
-# --- for people
+# --- as text
 
 
-def _told(record: "Any", row: "Row", first_seen: "Optional[str]") -> str:
+def _rendered(record: "Any", row: "Row", first_seen: "Optional[str]") -> str:
     style = Style(sys.stdout)
     try:
         return "".join(_lines(record, row, first_seen, style))
     except (AttributeError, IndexError, KeyError, TypeError, ValueError):
-        # No record of ours: whatever wrote it, its text is there to be read.
+        # This record was written by another program, but its text can be read.
         lines = str(record.get("text")).split("\n")
-        head = "%s\n\n  this record has values of a wrong type; its text is:\n\n"
+        head = "%s\n\n  This record has values of a wrong type. Its text is:\n\n"
         return head % printable(row["summary"]) + "".join(printable(x) + "\n" for x in lines)
 
 
@@ -172,12 +175,12 @@ def _lines(record: "Any", row: "Row", first_seen: "Optional[str]", style: Style)
         words = record["last_words"].rstrip("\n").split("\n")
         yield from (printable(line) + "\n" for line in words)
     if record.get("stderr"):
-        yield "\n" + style.weak("Standard error, its end:") + "\n"
+        yield "\n" + style.weak("End of standard error:") + "\n"
         yield from (printable(line) + "\n" for line in record["stderr"].rstrip("\n").split("\n"))
 
 
 def _rest_of_death(record: "Any") -> str:
-    """The text, but of a death's what stands above it already: what happened, and its numbers."""
+    """Return the text; of a death, without the lines that were printed above it."""
     text: str = record["text"]
     if record["kind"] != "death" or not record.get("ending"):
         return text
@@ -188,7 +191,7 @@ def _rest_of_death(record: "Any") -> str:
 
 
 def _source(record: "Any") -> str:
-    """The line of the program that ``where`` names."""
+    """Return the source line that ``where`` names."""
     exception = record.get("exception") or {}
     for frame in reversed(exception.get("frames") or []):
         place = "%s:%s in %s" % (tracebacks.base(frame["file"]), frame["line"], frame["function"])
@@ -220,7 +223,7 @@ def _facts(record: "Any", row: "Row", first_seen: "Optional[str]") -> "Iterator[
 
 
 def ending(ending: "dict[str, Any]") -> str:
-    """How the program ended, as far as a monitor knows."""
+    """Say how the program ended, as far as a monitor knows."""
     text = []
     if ending.get("signal"):
         text.append("killed by %s" % ending["signal"])
@@ -229,7 +232,7 @@ def ending(ending: "dict[str, Any]") -> str:
     if ending.get("core"):
         text.append("core dumped")
     if ending.get("oom_kills"):
-        text.append("%s processes killed for lack of memory" % ending["oom_kills"])
+        text.append("processes killed for lack of memory: %s" % ending["oom_kills"])
     for key, what in (("run_time", "ran"), ("user_time", "user"), ("system_time", "system")):
         if isinstance(ending.get(key), (int, float)):
             text.append("%s %.2f s" % (what, ending[key]))
@@ -239,7 +242,7 @@ def ending(ending: "dict[str, Any]") -> str:
 
 
 def _text(text: str, record: "Any", style: Style) -> "Iterator[str]":
-    """The report itself: where the program was is strong, what it raised is red."""
+    """Yield the report: frames of the program in bold, the exception in red."""
     title = record["summary"].removesuffix("...").partition(" sub-exception")[0]
     frames = (record.get("exception") or {}).get("frames") or []
     files = {frame["file"] for frame in own.own([tracebacks.Place("", one) for one in frames])}

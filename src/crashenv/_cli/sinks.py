@@ -1,4 +1,4 @@
-"""Options of the commands that send crashes somewhere, or show them to others."""
+"""Options of the commands that send crashes, or write them for other people."""
 
 import os
 
@@ -17,13 +17,13 @@ _DEFAULT_LIMIT = 20
 
 
 def _sink(text: str) -> "list[Address]":
-    from crashenv._sinks import address  # which a start without a sink does not pay for
+    from crashenv._sinks import address  # here, so that a start without a sink is cheaper
 
     try:
         return address.read(text)
     except OSError as error:
         raise UsageError("--sink %s: %s" % (error.filename, error.strerror)) from None
-    except ValueError as error:  # without the secrets in the address
+    except ValueError as error:  # its message has no secrets
         raise UsageError("--sink %s" % error) from None
 
 
@@ -43,34 +43,34 @@ def _pattern(text: str) -> "re.Pattern[str]":
 SINK = Option(
     "--sink",
     "URL",
-    "send the crashes to URL, or to those in the file @FILE; may be\n"
-    "given more than once; also those in $CRASHENV_SINK",
+    "send the crashes to URL, or to the URLs in @FILE, and to those in\n"
+    "$CRASHENV_SINK; may be given more than once",
     _sink,
     True,
 )
 SINK_LIMIT = Option(
     "--sink-limit",
     "N",
-    "send one kind of crash N times an hour (%d), and then how many\n"
-    "there were; 0 sends all" % _DEFAULT_LIMIT,
+    "send each kind of crash at most N times an hour (%d), then only\n"
+    "how many were left out; 0 sends all" % _DEFAULT_LIMIT,
     _limit,
 )
 REDACT = Option(
     "--redact",
     "REGEX",
-    "also take out what matches REGEX; may be given more than once",
+    "also remove text that matches REGEX; may be given more than once",
     _pattern,
     True,
 )
 
 
 def given(values: "Values") -> "list[Address]":
-    """Those of the options."""
+    """Return the sinks of the options."""
     return [one for some in values["sink"] or () for one in some]
 
 
 def of_environment() -> "list[Address]":
-    """Those of the variable. Raises UsageError."""
+    """Return the sinks of the variable. Raise UsageError."""
     text = os.environ.get(VARIABLE, "")
     if not text.strip():
         return []

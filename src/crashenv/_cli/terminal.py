@@ -1,4 +1,4 @@
-"""What people see: no control characters but our own colours, and a pager for what is long."""
+"""Output to a terminal: no control characters except our own colours, and a pager."""
 
 import os
 import sys
@@ -10,13 +10,13 @@ if TYPE_CHECKING:
 
 _RED, _BOLD, _DIM, _END = "\033[1;31m", "\033[1m", "\033[2m", "\033[0m"
 _PAGER = "less"
-_PAGER_OPTIONS = "FRX"  # ends where one screen is enough, shows colours, leaves the text there
+_PAGER_OPTIONS = "FRX"  # quit if one screen is enough, show colours, leave the text on the screen
 _DEFAULT_WIDTH = 80
-_UNTOLD, _EVERY = 2.0, 0.2  # seconds
+_DELAY, _EVERY = 2.0, 0.2  # seconds
 
 
 def printable(text: str) -> str:
-    """``text`` without a character that could steer a terminal; newlines are escaped too."""
+    """Escape all characters that could control a terminal, also newlines."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else _escape(c) for c in text)
@@ -27,7 +27,7 @@ def _escape(character: str) -> str:
 
 
 class Style:
-    """Colours, if ``stream`` is to have them (https://no-color.org, https://force-color.org)."""
+    """Colours, if ``stream`` should have them (https://no-color.org, https://force-color.org)."""
 
     def __init__(self, stream: "TextIO") -> None:
         if os.environ.get("NO_COLOR"):
@@ -51,9 +51,9 @@ class Style:
 
 
 class Progress:
-    """One line on standard error about work that takes long; none in a pipe, nor if ``quiet``.
+    """A line on standard error about long work; not in a pipe, nor if ``quiet``.
 
-    It is there after two seconds, at the earliest, and gone at the end.
+    It appears after two seconds and is erased at the end.
     """
 
     def __init__(self, command: str, quiet: bool) -> None:
@@ -62,24 +62,24 @@ class Progress:
         self._command = command
         self._is_on = not quiet and sys.stderr.isatty()
         self._now = time.monotonic
-        self._due = self._now() + _UNTOLD
+        self._due = self._now() + _DELAY
         self._begun = 0.0
         self._last = 0
         self._is_shown = False
         self.begin("", 0, "")
 
     def begin(self, doing: str, whole: int, unit: str) -> None:
-        """Of ``whole`` units, 0 where nobody knows; ``bytes`` are shown as MB."""
+        """Begin work of ``whole`` units, 0 if unknown; ``bytes`` are shown as MB."""
         self._doing, self._whole, self._unit = doing, whole, unit
         self._begun, self._last = self._now(), 0
 
     def at(self, done: int) -> None:
-        """So much is done; ``done`` counts from 0 again after each ``begin``."""
+        """Show that ``done`` units are done; each ``begin`` restarts at 0."""
         self._last = done
         if self._is_on and self._now() >= self._due:
             self._due = self._now() + _EVERY
             self._is_shown = True
-            text = "%s: %s" % (self._command, self._told())
+            text = "%s: %s" % (self._command, self._state())
             try:
                 columns = os.get_terminal_size(2).columns or _DEFAULT_WIDTH
             except OSError:
@@ -89,7 +89,7 @@ class Progress:
     def add(self, more: int) -> None:
         self.at(self._last + more)
 
-    def _told(self) -> str:
+    def _state(self) -> str:
         rate = self._last / max(0.001, self._now() - self._begun)
         size = 1e6 if self._unit == "bytes" else 1
         unit = "MB" if self._unit == "bytes" else self._unit
@@ -108,7 +108,7 @@ class Progress:
 
 
 def sizes(paths: "Sequence[str]") -> int:
-    """Bytes of all these files; 0 where that is not known of each."""
+    """Return the total size of the files, 0 if one is not known."""
     whole = 0
     for path in paths:
         if not os.path.isfile(path):
@@ -126,7 +126,7 @@ def _to_stderr(text: str) -> None:
 
 
 def width() -> "int | None":
-    """The terminal's columns; None if standard output is none."""
+    """Return the terminal's width; None if standard output is not a terminal."""
     if not sys.stdout.isatty():
         return None
     try:
@@ -136,13 +136,13 @@ def width() -> "int | None":
 
 
 def write(text: str) -> None:
-    """To standard output, whatever its encoding cannot say."""
+    """Write to standard output, escaping what its encoding cannot represent."""
     encoding = sys.stdout.encoding or "ascii"
     sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
 
 
 def page(text: str) -> None:
-    """Through $PAGER or less(1), if standard output is a terminal."""
+    """Show the text in $PAGER or less(1), if standard output is a terminal."""
     pager = os.environ.get("PAGER", _PAGER if os.name == "posix" else "")
     if not pager.strip() or pager.strip() == "cat" or not sys.stdout.isatty():
         write(text)
@@ -150,7 +150,7 @@ def page(text: str) -> None:
     import signal
     import subprocess
 
-    # A pager that has ended already is no reason to end: it may not have been found.
+    # The pager may end early, or not be found: that must not end this process.
     if hasattr(signal, "SIGPIPE"):
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     variables = {"LESS": _PAGER_OPTIONS, **os.environ}

@@ -1,4 +1,4 @@
-"""Points in time: as records have them, as people write and read them."""
+"""Times in records, and times that users write and read."""
 
 import time
 
@@ -8,7 +8,7 @@ _UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": _DAY, "w": 7 * _DAY}
 
 
 def seconds(stamp: "str | None") -> "int | None":
-    """Since 1970, of a time in RFC 3339 with ``Z``, such as a record has; None of another text."""
+    """Convert a record's time, RFC 3339 with ``Z``, to seconds since 1970, or None."""
     if stamp is None or stamp[10:11] != "T" or not stamp.endswith("Z") or not stamp.isascii():
         return None
     if not (stamp[11:13] + stamp[14:16] + stamp[17:19]).isdigit():
@@ -22,13 +22,13 @@ def seconds(stamp: "str | None") -> "int | None":
         return None
 
 
-_hours: "dict[str, str]" = {}  # UTC -> local; where clocks change, they do so at a full hour
+_hours: "dict[str, str]" = {}  # UTC -> local; clocks are changed only at a full hour
 _midnights: "dict[str, int]" = {}
 _AS_ZERO = str.maketrans("123456789", "000000000")
 
 
 def _midnight(date: str) -> int:
-    """In the Gregorian calendar; datetime takes 4 ms to import."""
+    """Return the time of midnight, in the Gregorian calendar; importing datetime takes 4 ms."""
     year, month, day = map(int, date.split("-"))
     if month < 3:
         year, month = year - 1, month + 12
@@ -41,7 +41,7 @@ def _midnight(date: str) -> int:
 
 
 def local(stamp: "str | None") -> str:
-    """Year to second, in local time; ``-`` of no time."""
+    """Format a time from year to second, in local time; ``-`` if there is none."""
     if stamp is None:
         return "-"
     known = _hours.get(stamp[:13])
@@ -63,7 +63,7 @@ def local(stamp: "str | None") -> str:
 
 
 def ago(stamp: "str | None") -> str:
-    """``3 min ago``; empty of no time, or of one to come."""
+    """Return ``3 min ago``; an empty string if there is no time, or a future one."""
     since = seconds(stamp)
     passed = -1 if since is None else int(time.time()) - since
     if passed < 0:
@@ -75,7 +75,7 @@ def ago(stamp: "str | None") -> str:
 
 
 def parse(text: str) -> int:
-    """Seconds since 1970, of what a person means, in local time unless it says another.
+    """Convert a user's text to seconds since 1970, in local time unless it has a zone.
 
     ``2026-11-22``, ``2026-11-22 10:11[:12]``, ``2026-11-22T10:11:12Z``, ``10:11``,
     ``today``, ``yesterday``, ``@SECONDS`` or how long ago: ``90s``, ``30min``,
@@ -96,7 +96,7 @@ def parse(text: str) -> int:
         return int(time.time()) - int(number) * _UNITS[unit]
     if len(text) in (5, 8) and text[2] == ":":
         text = midnight.strftime("%Y-%m-%d ") + text
-    if text.endswith("Z"):  # from 3.11 on fromisoformat() knows it
+    if text.endswith("Z"):  # fromisoformat() accepts it only from 3.11 on
         text = text[:-1] + "+00:00"
     return _to_seconds(datetime.fromisoformat(text))
 

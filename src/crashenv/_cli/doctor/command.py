@@ -33,14 +33,14 @@ _COMMAND = Command(
     "doctor",
     "[--no-crashes]",
     """\
-Tell what this interpreter does with the current PYDEBUG, and why, and whether
-crashenv gets into it before a program does. Then crash children of it in every
-way, and tell which reports arrived.
+Print what this interpreter does with the current PYDEBUG, and why, and whether
+crashenv is activated before a program starts. Then crash child processes in every
+way, and print which reports arrived.
 """,
-    (Option("--no-crashes", "", "only look, and crash nothing"),),
+    (Option("--no-crashes", "", "only look, do not crash anything"),),
     """\
 exit status:
-  0  all is well: what should have arrived did
+  0  everything works: all expected reports arrived
   1  something is wrong
   2  the options are wrong
 
@@ -62,7 +62,7 @@ def _examine(values: "Values") -> int:
     _tell(installation.version())
     name = variable(os.environ)
     good = _section(name, list(setting(environment(name))), style)
-    good &= _section("Way in", list(_way_in()), style)
+    good &= _section("Activation", list(_activation()), style)
     if not values["no_crashes"]:
         good &= _trials(style)
     return 0 if good else BAD
@@ -84,7 +84,7 @@ def _section(title: str, findings: "Sequence[Finding]", style: Style) -> bool:
 
 
 def environment(name: str) -> str:
-    """The variable as this process was started with: on activation it is rewritten."""
+    """Return the variable's value at the start of this process: activation rewrites it."""
     try:
         with open("/proc/self/environ", "rb") as file:  # proc(5)
             items = file.read().split(b"\0")
@@ -96,9 +96,9 @@ def environment(name: str) -> str:
 
 
 def setting(text: str) -> "Iterator[Finding]":
-    """What the interpreter does with ``text``."""
+    """Yield what the interpreter does with ``text``."""
     if not list(texts.crash_items(text)):
-        yield "note", "not set, or without a crash... item: nothing is reported"
+        yield "note", "not set, or has no crash... item: nothing is reported"
         return
     yield "note", text
     if sys.flags.ignore_environment:
@@ -117,7 +117,7 @@ def setting(text: str) -> "Iterator[Finding]":
 
 def _output(settings: "Settings") -> "Finding":
     if not settings.has_output():
-        return "bad", "there is no crashfd and no crashfile: nothing is reported"
+        return "bad", "there is neither crashfd nor crashfile: nothing is reported"
     try:
         if settings.path is not None:
             return "ok", "reports are appended to " + _try_file(settings.path)
@@ -147,8 +147,8 @@ def _try_descriptor(settings: "Settings") -> "Finding":
         fd = activation.passed_as(settings.listen_name)
     assert fd is not None
     if settings.identity is not None and not is_file(fd, settings.identity):
-        text = "descriptor %d is not the file that this PYDEBUG was made for" % fd
-        return "note", text + ": this process was not given it; crash output is off, silently"
+        text = "descriptor %d is not the file that this PYDEBUG was written for" % fd
+        return "note", text + ": it was not passed to this process; crash output is off, silently"
     try:
         status = os.fstat(fd)
     except OSError:
@@ -161,7 +161,7 @@ def _try_descriptor(settings: "Settings") -> "Finding":
 
 
 def _try_handle(settings: "Settings") -> "Finding":
-    """``crashhandle``, or ``crashfd``, which is another name of a handle."""
+    """Try ``crashhandle``, or ``crashfd``, which is another name for a handle."""
     from crashenv._seldom import handles
 
     output = outputs.new()
@@ -170,8 +170,8 @@ def _try_handle(settings: "Settings") -> "Finding":
     except Problem:
         if settings.identity is None:
             raise
-        text = "%s is not the file that this PYDEBUG was made for" % activation.item_of(settings)
-        return "note", text + ": this process was not given it; crash output is off, silently"
+        text = "%s is not the file that this PYDEBUG was written for" % activation.item_of(settings)
+        return "note", text + ": it was not passed to this process; crash output is off, silently"
     mode = os.fstat(output.fd).st_mode
     outputs.close(output)
     kind = next((name for test, name in _KINDS if test(mode)), "something else")
@@ -180,7 +180,7 @@ def _try_handle(settings: "Settings") -> "Finding":
 
 
 def _activity() -> "Finding":
-    """Whether this very process would report."""
+    """Say whether crashenv is active in this process."""
     if crashenv._state.output is not None:
         return "ok", "active in this process"
     return "note", "not active in this process"
@@ -194,15 +194,15 @@ def _rest(settings: "Settings") -> "Iterator[Finding]":
             yield "ok", "crash%s is %s" % (name, value)
 
 
-# --- the way in
+# --- activation
 
 
-def _way_in() -> "Iterator[Finding]":
+def _activation() -> "Iterator[Finding]":
     folders = installation.site_folders()
     yield from installation.findings(folders, os.environ.get("PYTHONPATH", ""))
     if sys.excepthook is not sys.__excepthook__:
         name = getattr(sys.excepthook, "__module__", None) or type(sys.excepthook).__module__
-        yield "note", "%s replaced sys.excepthook: reports come at exit" % name
+        yield "note", "%s replaced sys.excepthook; exceptions are reported anyway" % name
 
 
 # --- crashes

@@ -1,4 +1,4 @@
-"""How crashenv gets into this interpreter before the program does, if it does."""
+"""How crashenv is activated in this interpreter before a program starts, if it is."""
 
 import os
 import site
@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    # "ok", "note" or "bad", and what is to be said
+    # "ok", "note" or "bad", and the text to print
     Finding = tuple[str, str]
 
 PTH = "crashenv_startup.pth"
@@ -24,17 +24,17 @@ _FIRST_WITHOUT_LINES = (3, 18)
 
 
 def findings(paths: "Sequence[str]", python_path: str) -> "list[Finding]":
-    """What there is in the site folders ``paths`` and in those of PYTHONPATH."""
+    """Look in the site folders ``paths`` and in the folders of PYTHONPATH."""
     found = [*_of_pth(paths), *_of_python_path(python_path)]
     if not any(state == "ok" for state, _ in found):
         found.append(
-            ("bad", "no way in: install crashenv, or put %s on PYTHONPATH" % _parent.folder())
+            ("bad", "not activated: install crashenv, or put %s on PYTHONPATH" % _parent.folder())
         )
     return found
 
 
 def site_folders() -> "list[str]":
-    """Those whose ``.pth`` files the interpreter reads."""
+    """Return the folders whose ``.pth`` files the interpreter reads."""
     folders = list(site.getsitepackages()) if hasattr(site, "getsitepackages") else []
     if site.ENABLE_USER_SITE:
         folders.append(site.getusersitepackages())
@@ -53,7 +53,7 @@ def _of_pth(paths: "Sequence[str]") -> "Iterator[Finding]":
         else:
             yield "ok", "installed: %s" % path
     if len(present) > 1:
-        yield "note", "doubled: %d files %s; it activates once" % (len(present), PTH)
+        yield "note", "installed %d times (%s); it is activated once" % (len(present), PTH)
 
 
 def _problem_of(path: str, paths: "Sequence[str]") -> str:
@@ -66,21 +66,21 @@ def _problem_of(path: str, paths: "Sequence[str]") -> str:
     except OSError as error:
         return "cannot be read: %s" % error.strerror
     if is_hidden(status):
-        return "is hidden, so that site skips it; chflags nohidden makes it work"
+        return "is hidden, so site skips it; use chflags nohidden"
     if b"crashenv" not in line:
         return "is damaged: it does not import crashenv"
     if sys.version_info >= _FIRST_WITHOUT_LINES:
         return "is ignored: Python 3.18 reads no import lines (PEP 829)"
     beside = os.path.join(os.path.dirname(path), _START)
     if sys.version_info >= _FIRST_WITH_START and os.path.exists(beside):
-        return "is ignored, because %s stands beside it (PEP 829)" % _START
+        return "is ignored, because %s is in the same folder (PEP 829)" % _START
     if not _is_importable(paths):
-        return "is orphaned: the package crashenv is not there"
+        return "is orphaned: the package crashenv is missing"
     return ""
 
 
 def is_hidden(status: "os.stat_result") -> bool:
-    """As site.addpackage() decides, from 3.11.9, 3.12.3 and 3.13 on."""
+    """Decide as site.addpackage() does from 3.11.9, 3.12.3 and 3.13 on."""
     flags = getattr(status, "st_flags", 0)
     attributes = getattr(status, "st_file_attributes", 0)
     hidden = getattr(stat, "FILE_ATTRIBUTE_HIDDEN", 2)
@@ -88,10 +88,10 @@ def is_hidden(status: "os.stat_result") -> bool:
 
 
 def _is_importable(paths: "Sequence[str]") -> bool:
-    """By what site reads, and not by the working folder or PYTHONPATH."""
+    """Return whether site makes it importable, not the working folder or PYTHONPATH."""
     from importlib.machinery import PathFinder
 
-    # An editable installation adds its source by a line of its own.
+    # An editable installation adds its source folder to sys.path in its own .pth file.
     added = [path for path in sys.path if path not in ("", os.getcwd())]
     return PathFinder.find_spec("crashenv", [*paths, *added]) is not None
 
@@ -107,16 +107,16 @@ def _of_python_path(python_path: str) -> "Iterator[Finding]":
         yield "bad", "%s is shadowed by %s" % (ours[0], files[0])
         return
     if not _has_package(os.path.dirname(os.path.abspath(ours[0]))):
-        yield "bad", "%s does nothing: the package crashenv is not there" % ours[0]
+        yield "bad", "%s does nothing: the package crashenv is missing" % ours[0]
         return
     yield "ok", "on PYTHONPATH: %s" % ours[0]
     if len(files) > len(ours):
         other = next(path for path in files if path not in ours)
-        yield "note", "%s is run by ours, which stands before it" % other
+        yield "note", "%s comes later on PYTHONPATH, and is run by crashenv's" % other
 
 
 def _has_package(folder: str) -> bool:
-    """Whether the package is where ``sitecustomize.py`` in ``folder`` looks for it."""
+    """Return whether the package is where ``sitecustomize.py`` in ``folder`` looks for it."""
     above = os.path.dirname(folder)
     if not os.path.isfile(os.path.join(above, "__init__.py")):
         above = os.path.join(above, "src", "crashenv")

@@ -1,4 +1,4 @@
-"""Crashes of every class, in children of this interpreter, and whether their reports arrive."""
+"""Crash child processes in every way, and see whether their reports arrive."""
 
 import os
 import signal
@@ -92,7 +92,7 @@ if not os.fork():
     raise ValueError("trial")
 os.wait()
 """
-# Up to 3.11 an isolated one has no threads.
+# Up to 3.11 an isolated sub-interpreter has no threads.
 _SUBINTERPRETER = """
 import %s as interpreters, sys
 options = dict(isolated=False) if sys.version_info < (3, 12) else {}
@@ -112,7 +112,7 @@ _RAISED = "import signal; signal.raise_signal(%d)"  # os.kill() is TerminateProc
 _OVERFLOW = "import faulthandler; faulthandler._stack_overflow()"
 _SHARED = "import faulthandler; faulthandler.enable(); " + _SIGNAL
 _FATAL_ERROR = "import ctypes; ctypes.pythonapi.Py_FatalError(b'trial')"
-_MONITOR = "only a monitor can tell: crashenv run"
+_MONITOR = "only a monitor can report it: crashenv run"
 _FATAL = ("SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL", "SIGABRT")
 _CORE = ("SIGQUIT", "SIGSYS", "SIGTRAP", "SIGXCPU")
 
@@ -120,7 +120,7 @@ _CORE = ("SIGQUIT", "SIGSYS", "SIGTRAP", "SIGXCPU")
 class Trial:
     """A crash: ``source`` is a program, run as ``python -c`` or as a ``script``.
 
-    ``expected`` is the kind of the record that is to arrive; ``remark`` is for people.
+    ``expected`` is the kind of the record that should arrive; ``remark`` is printed.
     """
 
     def __init__(
@@ -134,7 +134,7 @@ class Trial:
 
 
 class Outcome:
-    """What came of a trial."""
+    """The result of a trial."""
 
     def __init__(self, trial: Trial, arrived: "Sequence[str]", problem: str) -> None:
         self.trial = trial
@@ -144,19 +144,19 @@ class Outcome:
 
 
 def trials() -> "Iterator[Trial]":
-    """One of each class that this interpreter and this system have."""
+    """Yield one crash of each class that this interpreter and this system have."""
     fail = "raise ValueError('trial')"
     yield Trial("exception, python -c", "exception", fail)
     yield Trial("exception, script", "exception", fail, script=True)
     yield Trial("exception, hook replaced", "exception", _HOOK)
-    yield Trial("the same beside a thread", "exception", _HOOK_BESIDE_THREAD)
+    yield Trial("the same, with another thread", "exception", _HOOK_BESIDE_THREAD)
     yield Trial("os and time replaced", "exception", _MOCKED + fail)
     yield Trial("imports forbidden", "exception", _FORBIDDEN)
     if not _PYPY:
         yield Trial("audit hook that raises", "exception", _AUDIT)
     yield Trial("missing module", "exception", "import crashenv_has_no_such_module")
     yield Trial("syntax error in the script", "exception", "def trial(:", script=True)
-    yield Trial("exception that has no text", "exception", _NO_STR)
+    yield Trial("exception without a text", "exception", _NO_STR)
     if sys.version_info >= (3, 11):
         yield Trial("exception group", "exception", _GROUP)
     yield Trial("thread", "thread", _THREAD)
@@ -168,7 +168,7 @@ def trials() -> "Iterator[Trial]":
         source = _SUBINTERPRETER % (module, _THREAD)
         name = "thread of a sub-interpreter"
         if os.name == "nt" and sys.version_info[:2] == (3, 12):
-            # An isolated one has no ctypes there.
+            # An isolated sub-interpreter cannot import ctypes there.
             yield Trial(name, _NOTHING, source, remark="only crashfile works there")
         else:
             yield Trial(name, "thread", source)
@@ -186,8 +186,8 @@ def trials() -> "Iterator[Trial]":
         yield Trial("os.kill", _NOTHING, _SIGNAL % signal.SIGTERM, remark=_MONITOR)
     if hasattr(signal, "SIGKILL"):
         yield Trial("SIGKILL", _NOTHING, _SIGNAL % signal.SIGKILL, remark=_MONITOR)
-    yield Trial("sys.exit(1)", _NOTHING, "import sys; sys.exit(1)", remark="is no crash")
-    yield Trial("clean exit", _NOTHING, "pass", remark="is no crash")
+    yield Trial("sys.exit(1)", _NOTHING, "import sys; sys.exit(1)", remark="not a crash")
+    yield Trial("clean exit", _NOTHING, "pass", remark="not a crash")
 
 
 def _interpreters() -> str:
@@ -209,7 +209,7 @@ def _native() -> "Iterator[Trial]":
             yield Trial(name, _DUMP, source % getattr(signal, name))
     if os.name == "nt":
         yield Trial("access violation", _DUMP, "import faulthandler; faulthandler._read_null()")
-    elif not _PYPY:  # whose faulthandler has no alternate stack, nor register()
+    elif not _PYPY:  # its faulthandler has neither an alternate stack nor register()
         yield Trial("C stack overflow", _DUMP, _OVERFLOW)
         for name in _CORE:
             if hasattr(signal, name):
@@ -218,12 +218,12 @@ def _native() -> "Iterator[Trial]":
             "SIGSEGV, faulthandler in use",
             _NOTHING,
             _SHARED % signal.SIGSEGV,
-            remark="the dump goes where the program asked",
+            remark="the dump goes where the program wants it",
         )
 
 
 def attempt(trial: Trial) -> Outcome:
-    """Run the child to its end, and read what it left."""
+    """Run the child to its end, and read its reports."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-c", trial.source]
         if trial.script:
@@ -239,14 +239,14 @@ def attempt(trial: Trial) -> Outcome:
             problem = _run(command, folder, writer)
         finally:
             os.close(writer)
-        # The last of the child's descendants has closed its end, or too much time passed.
+        # Until the child's last descendant has closed its end, or too much time has passed.
         reading.join(_DEADLINE)
     kinds = [build.record(frame)["kind"] for frame in frames]
     return Outcome(trial, kinds, problem)
 
 
 def _run(command: "Sequence[str]", folder: str, writer: int) -> str:
-    """Return what went wrong."""
+    """Run the command; return a problem, or an empty string."""
     passing, item = _passing(writer)
     try:
         subprocess.run(
@@ -268,7 +268,7 @@ def _run(command: "Sequence[str]", folder: str, writer: int) -> str:
 
 
 def _passing(writer: int) -> "tuple[dict[str, Any], str]":
-    """How ``writer`` is passed: subprocess's arguments, and the setting."""
+    """Return how to pass ``writer``: subprocess's arguments, and the setting."""
     if os.name == "posix":
         return {"pass_fds": [writer], "preexec_fn": _no_core_file}, "crashfd=%d" % writer
     import msvcrt

@@ -1,1 +1,1 @@
-"""The page of crashes: one file of HTML that needs nothing else."""
+"""``crashenv html``: a page of crashes, in one file."""

@@ -1,4 +1,4 @@
-"""``crashenv html``: all crashes as one page that needs nothing else."""
+"""``crashenv html``: write all crashes as one self-contained page."""
 
 import os
 import sys
@@ -29,27 +29,27 @@ _NAME = "crashes.html"
 _STANDARD_OUTPUT = "-"
 
 
-NO_REDACT = Option("--no-redact", "", "take nothing out")
+NO_REDACT = Option("--no-redact", "", "do not remove anything")
 _COMMAND = Command(
     "html",
     "[OPTION...] [FILE...]",
     """\
-Write the crashes in the store, or in each FILE, as one page to look at.
+Write the crashes in the store, or in each FILE, as one HTML page.
 
-The page is a single file that loads nothing: mail it, keep it with a build, put it
-on any web server. It has each kind of crash with how often and when it happened,
-and opens the newest record of it. Tokens, passwords and keys are taken out as far
-as they can be told by their look; read the page before you hand it on.
+The page is a single file that loads nothing: send it by mail, keep it with a build,
+or put it on any web server. It shows each kind of crash, how often and when it
+happened, and its newest record. Tokens, passwords and keys are removed if they look
+like secrets; read the page before you pass it on.
 """,
     (
-        Option("-o, --output", "FILE", "write FILE; %s unless given, - is standard output" % _NAME),
+        Option("-o, --output", "FILE", "write FILE (default: %s); - is standard output" % _NAME),
         STORE,
         SINCE,
         TRACEBACKS,
         OWN,
         REDACT,
         NO_REDACT,
-        Option("-q, --quiet", "", "show no progress, and do not say what was written"),
+        Option("-q, --quiet", "", "do not show the progress and the result"),
     ),
     """\
 exit status:
@@ -71,7 +71,7 @@ def main(arguments: "Sequence[str]") -> int:
 
 def _html(values: "Values") -> int:
     if values["redact"] and values["no_redact"]:
-        raise UsageError("--redact and --no-redact cannot be both")
+        raise UsageError("--redact and --no-redact cannot be combined")
     from crashenv._cli.page import kinds, page
     from crashenv._cli.page.text import Writer
 
@@ -105,7 +105,7 @@ def _html(values: "Values") -> int:
 
 
 def _write(path: str, text: str) -> None:
-    """The file appears whole, and only its owner can read it, as the records. Raises OSError."""
+    """Write the file in one step; only its owner can read it, as the records. Raise OSError."""
     content = text.encode()
     if path == _STANDARD_OUTPUT:
         sys.stdout.flush()

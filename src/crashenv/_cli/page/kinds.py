@@ -1,4 +1,4 @@
-"""The records by kinds of crash: how often each happened, when, and to which programs."""
+"""Group the records by kind of crash: how often, when, and in which programs it happened."""
 
 from crashenv._cli import times
 from crashenv._reading import crashes
@@ -10,13 +10,13 @@ if TYPE_CHECKING:
 
     from crashenv._reading.crashes import Row
 
-_MOST_NAMES = 50  # of programs, versions or hosts that one kind remembers
-_OOM = "OOM killer"  # as the summary of a death has it
+_MOST_NAMES = 50  # programs, versions or hosts that one kind remembers
+_OOM = "OOM killer"  # as in the summary of a death
 _HOSTS = ("host", "hostname", "node", "pod")  # tags that name one
 
 
 class Kind:
-    """``newest`` is its newest record as a row, ``times`` are seconds since 1970, ascending."""
+    """A kind of crash: ``newest`` is a row, ``times`` are seconds since 1970, ascending."""
 
     def __init__(self) -> None:
         self.newest: Row = {}
@@ -34,7 +34,7 @@ class Kind:
         if when is not None:
             self.times.append(when)
         _remember(self.programs, row["program"])
-        record: Any = crashes.whole(row) or {}  # a row of a store has neither
+        record: Any = crashes.whole(row) or {}  # a row from a store has no version and no tags
         _remember(self.versions, record.get("python"))
         tags = record.get("tags")
         for name in _HOSTS:
@@ -52,7 +52,7 @@ def _remember(names: "dict[str, None]", value: "Any") -> None:
 
 
 def of(rows: "Iterable[Row]", tell: "Callable[[int], None]") -> "list[Kind]":
-    """The newest first. ``tell`` is called with how many rows were looked at."""
+    """Return the kinds, the newest first. ``tell`` is called with the number of rows read."""
     found: dict[str, Kind] = {}
     for number, row in enumerate(rows):
         tell(number)

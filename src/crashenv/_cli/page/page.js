@@ -1,5 +1,5 @@
 "use strict";
-// The page works without this: it adds the filter, and the order by number.
+// The page works without this: it adds the filter and the order by count.
 (() => {
   const form = document.getElementById("filter");
   const list = document.getElementById("kinds");
@@ -48,7 +48,7 @@
   form.elements.order.addEventListener("change", order);
   form.addEventListener("submit", (event) => event.preventDefault());
   form.addEventListener("reset", () => setTimeout(() => { filter(); order(); }));
-  // A link from above opens the kind that it leads to.
+  // A link opens the kind that it points to.
   const follow = () => {
     const target = location.hash.length > 1 && document.getElementById(location.hash.slice(1));
     const kind = target && target.closest(".kind");

@@ -1,7 +1,7 @@
 """The page itself: an overview, a filter, and each kind of crash with its newest record.
 
-Whole records are shown as long as the page stays small, of the newest and of the most
-frequent kinds first; what is left out is counted on the page.
+Whole records are shown as long as the page stays small, those of the newest and of the most
+frequent kinds first; the page says how many are left out.
 """
 
 import base64
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 _MOST_BYTES = 6 << 20  # of whole records
 _MOST_BYTES_OF_ROWS = 2500 << 10
-_MOST_FREQUENT = 50  # kinds, whose records come before those of others
+_MOST_FREQUENT = 50  # kinds whose records are shown first
 _EXCEPTIONS = ("exception", "thread", "process", "traceback")
 _MOST_PROGRAMS = 200
-_MOST_TIMES = 2000  # of a kind, for the filter; the newest
+_MOST_TIMES = 2000  # the newest times of a kind, for the filter
 _BARS = 40
 _HEIGHT, _WIDTH = 40, 208
 _PAGE = """\
@@ -41,13 +41,13 @@ _PAGE = """\
 <style>%(style)s</style>
 </head>
 <body>
-<a class=skip href="#kinds">To the kinds of crash</a>
+<a class=skip href="#kinds">Skip to the kinds of crash</a>
 <header>
 <h1>Crashes</h1>
 <p>%(about)s</p>
 </header>
 <main>
-<h2>In short</h2>
+<h2>Summary</h2>
 <ul class=short>%(short)s</ul>
 %(form)s
 <h2>Kinds of crash</h2>
@@ -64,7 +64,7 @@ _FORM = """\
 <form id=filter hidden aria-label="Filter">
 <label>Text <input name=text type=search autocomplete=off></label>
 <label>Program <select name=program><option value="">all</option>%s</select></label>
-<label>Sort of report <select name=kind><option value="">all</option>%s</select></label>
+<label>Kind of report <select name=kind><option value="">all</option>%s</select></label>
 <label>Since <input name=since type=datetime-local></label>
 <label>Until <input name=until type=datetime-local></label>
 <label>Order <select name=order><option value=time>newest first</option>
@@ -74,7 +74,7 @@ _FORM = """\
 
 
 def made(kinds: "Sequence[Kind]", writer: "Writer", tell: "Callable[[int], None]") -> str:
-    """All of it; ``tell`` is called with the number of kinds that are written."""
+    """Return the whole page; ``tell`` is called with the number of kinds written."""
     bodies = _bodies(kinds, writer, tell)
     span = _span(kinds)
     rows, size = [], 0
@@ -106,7 +106,7 @@ def _file(name: str) -> str:
 
 
 def _policy(style: str, script: str) -> str:
-    """Nothing but our own style and script (Content Security Policy Level 3, 2.3.1)."""
+    """Allow only our own style and script (Content Security Policy Level 3, 2.3.1)."""
 
     def source(text: str) -> str:
         return "'sha256-%s'" % base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
@@ -118,7 +118,7 @@ def _policy(style: str, script: str) -> str:
 def _bodies(
     kinds: "Sequence[Kind]", writer: "Writer", tell: "Callable[[int], None]"
 ) -> "dict[int, str]":
-    """The newest record of each kind, by the kind's number, as far as there is room."""
+    """Return the newest record of each kind, by the kind's number, as far as there is room."""
     frequent = sorted(range(len(kinds)), key=lambda n: kinds[n].count, reverse=True)
     ooms = [number for number, kind in enumerate(kinds) if kind.is_oom]
     first = dict.fromkeys([*ooms[:1], *frequent[:_MOST_FREQUENT], *range(len(kinds))])
@@ -142,7 +142,7 @@ def _about(kinds: "Sequence[Kind]", count: int) -> str:
     seconds = [when for kind in kinds for when in (kind.times[:1] + kind.times[-1:])]
     if seconds:
         text += ", from %s to %s" % (_moment(min(seconds)), _moment(max(seconds)))
-    return text + ". Times are local to where the page was made (%s)." % time.strftime("UTC%z")
+    return text + ". Times are in the zone where the page was made (%s)." % time.strftime("UTC%z")
 
 
 def _plural(number: int, one: str, many: str = "") -> str:
@@ -154,13 +154,13 @@ def _moment(seconds: int) -> str:
 
 
 def _short(kinds: "Sequence[Kind]", writer: "Writer") -> str:
-    """What is most often looked for, one click away."""
+    """Return links to the crashes that readers look for most often."""
     text = []
     raised = [n for n, kind in enumerate(kinds) if kind.newest["kind"] in _EXCEPTIONS]
     found = {
         "Newest": 0,
         "Most frequent exception": max(raised, key=lambda n: kinds[n].count, default=-1),
-        "Newest that lacked memory": next((n for n, k in enumerate(kinds) if k.is_oom), -1),
+        "Newest out of memory": next((n for n, k in enumerate(kinds) if k.is_oom), -1),
     }
     for name, number in found.items():
         if 0 <= number < len(kinds):
@@ -214,7 +214,7 @@ def _kind(kind: "Kind", number: int, body: str, span: "tuple[int, int]", writer:
         _histogram(kind, span) if kind.times else "",
         number,
         body
-        or "<p>There is no room for it here; see <code>crashenv show %s</code>.</p>"
+        or "<p>Left out to keep this page small; see <code>crashenv show %s</code>.</p>"
         % writer.inline(row["id"][:8]),
     )
 
@@ -227,7 +227,7 @@ def _names(names: "Sequence[str]", before: str = "") -> str:
 
 
 def _times(times: "Sequence[int]") -> str:
-    """Gaps in base 36, which is short, and which the script reads."""
+    """Encode the times as gaps in base 36, which is short and is read by the script."""
     text, last = [], 0
     for when in times[-_MOST_TIMES:]:
         text.append(_base36(max(0, when - last)))
@@ -245,7 +245,7 @@ def _base36(number: int) -> str:
 
 
 def _span(kinds: "Sequence[Kind]") -> "tuple[int, int]":
-    """From the first crash of all to the last, so that all histograms have the same scale."""
+    """Return the first and the last time of all, so that all histograms have the same scale."""
     seconds = [when for kind in kinds for when in (kind.times[:1] + kind.times[-1:])]
     return (min(seconds), max(seconds)) if seconds else (0, 0)
 
@@ -256,7 +256,7 @@ def _histogram(kind: "Kind", span: "tuple[int, int]") -> str:
     for when in kind.times:
         bars[min(_BARS - 1, (when - begin) * _BARS // max(1, end - begin))] += 1
     most, width = max(bars), _WIDTH / _BARS
-    # Of one path, which is a quarter of as many rectangles.
+    # One path takes a quarter of the bytes of as many rectangles.
     path = ""
     for index, bar in enumerate(bars):
         if bar:
@@ -278,7 +278,7 @@ def _length(seconds: float) -> str:
 def _more(kinds: "Sequence[Kind]", rows: int, bodies: int) -> str:
     text = ""
     if bodies < rows:
-        text = "<p>The record is shown of %d kinds, the newest and the most frequent.</p>" % bodies
+        text = "<p>Records are shown for %d kinds, the newest and the most frequent.</p>" % bodies
     if rows < len(kinds):
         left = kinds[rows:]
         text += "<p>%s, with %s, left out to keep this page small.</p>" % (
@@ -292,5 +292,5 @@ def _end(writer: "Writer") -> str:
     made = _moment(int(time.time()))
     text = "Made by crashenv %s on %s. " % (crashenv.__version__, made)
     if writer.redacts:
-        return text + "Secrets that were found and taken out: %d." % writer.replaced
-    return text + "Nothing was taken out of the records."
+        return text + "Secrets found and removed: %d." % writer.replaced
+    return text + "Nothing was removed from the records."

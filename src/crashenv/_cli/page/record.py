@@ -1,4 +1,4 @@
-"""One record, whole, as markup: what ``crashenv show`` tells, and what folds."""
+"""A whole record as markup: the output of ``crashenv show``, and parts that fold."""
 
 from crashenv._cli import times
 from crashenv._cli.page.text import escape
@@ -14,22 +14,22 @@ if TYPE_CHECKING:
 
 _LONGEST_TEXT = 12000  # characters
 _MOST_FRAMES = 200  # of one exception or thread
-_MOST_DEEP = 20  # exceptions in one another
+_MOST_DEEP = 20  # levels of nested exceptions
 _MOST_IN_GROUP = 50
 _MOST_THREADS = 50
 _MOST_C_FRAMES = 100
-# As traceback prints them between two exceptions.
+# The texts between two exceptions, like those of traceback.
 _CAUSE = "This was the direct cause of the next exception"
 _CONTEXT = "While this was handled, the next exception happened"
 _WRONG = (AttributeError, IndexError, KeyError, TypeError, ValueError, RecursionError)
 
 
 def shown(record: "Any", writer: "Writer") -> str:
-    """Never fails: a record with values of a wrong type is shown by its text."""
+    """Return the markup. If a record has values of a wrong type, show only its text."""
     try:
         return "".join(_parts(record, writer))
     except _WRONG:
-        return "<p>This record has values of a wrong type; its text is:</p>" + _pre(
+        return "<p>This record has values of a wrong type. Its text is:</p>" + _pre(
             record.get("text"), writer
         )
 
@@ -49,7 +49,7 @@ def _parts(record: "Any", writer: "Writer") -> "Iterator[str]":
     if record.get("last_words"):
         yield from _section("Last words", [_pre(record["last_words"], writer, keep_end=True)])
     if record.get("stderr"):
-        yield from _section("Standard error, its end", [_pre(record["stderr"], writer, True)])
+        yield from _section("End of standard error", [_pre(record["stderr"], writer, True)])
     yield _folded("The report's text", _pre(record["text"], writer))
 
 
@@ -65,7 +65,7 @@ def _folded(title: str, body: str) -> str:
 
 
 def _pre(text: object, writer: "Writer", keep_end: bool = False) -> str:
-    message = writer.plain(text, 1 << 20)  # before it is cut, or half a secret might stay
+    message = writer.plain(text, 1 << 20)  # before it is cut: half a secret would not be found
     if keep_end and len(message) > _LONGEST_TEXT:
         message = "… (%d characters before)\n%s" % (
             len(message) - _LONGEST_TEXT,
@@ -97,7 +97,7 @@ def _facts(record: "Any") -> "Iterator[tuple[str, str]]":
 
 
 def _chain(exception: "Any", writer: "Writer", deep: int = 0) -> "Iterator[str]":
-    """The first cause first, as a traceback has it."""
+    """Yield the first cause first, as in a traceback."""
     links = [(exception, "")]
     while len(links) <= _MOST_DEEP:
         one = links[-1][0]
@@ -152,7 +152,7 @@ def _own_files(frames: "Any") -> "set[str]":
 
 
 def _frames(frames: "Any", writer: "Writer", own_files: "set[str]") -> "Iterator[str]":
-    """Those of libraries that follow one another fold into one line."""
+    """Yield the frames; consecutive frames of libraries fold into one line."""
     half = _MOST_FRAMES // 2
     left_out = max(0, len(frames) - _MOST_FRAMES)
     parts = [frames[:half], frames[half + left_out :]] if left_out else [frames]
@@ -211,7 +211,7 @@ def _frame(frame: "Any", writer: "Writer", is_own: bool) -> str:
 
 
 def _source(source: str, columns: "Any", writer: "Writer") -> str:
-    """With what the interpreter marked; not where a secret was taken out of the line."""
+    """Return the line with the interpreter's marks, unless a secret was removed from it."""
     text = writer.plain(source, 2000)
     if not columns or text != source:
         return "\n".join([escape(line) for line in text.split("\n")])
@@ -258,13 +258,13 @@ def _dump(dump: "Any", writer: "Writer") -> "Iterator[str]":
 
 
 def _threads(title: str, threads: "Any", writer: "Writer") -> "Iterator[str]":
-    """The current one open, the most recent call first."""
+    """Yield the threads, the current one open, the most recent call first."""
     if not threads:
         return
     yield "<section><h3>%s</h3>" % title
     for thread in threads[:_MOST_THREADS]:
         name = " ".join(filter(None, [thread["name"], thread["id"]])) or "thread"
-        text = writer.inline(name) + ", where it happened" * bool(thread["current"])
+        text = writer.inline(name) + ", the current thread" * bool(thread["current"])
         frames = thread["frames"]
         yield "<details class=fold%s><summary>%s (%d frames)</summary>" % (
             " open" if thread["current"] else "",

@@ -1,7 +1,7 @@
-"""What a record says -> markup: the only place where a record's text becomes HTML.
+"""The only place where a record's text becomes HTML.
 
-Each character that could be markup, steer a terminal or turn the direction of writing
-is escaped, and secrets are taken out before.
+Secrets are removed, and each character is escaped that could be markup, control a
+terminal or change the direction of writing.
 """
 
 from crashenv._redact import redact
@@ -16,7 +16,7 @@ _TABLE = str.maketrans(_ESCAPES)
 
 
 class Writer:
-    """``extra`` is replaced too, unless nothing is to be; ``replaced`` counts."""
+    """Redacts also ``extra``; nothing, if that is None. ``replaced`` counts the secrets."""
 
     def __init__(self, extra: "Sequence[re.Pattern[str]] | None") -> None:
         self._extra = extra
@@ -24,7 +24,7 @@ class Writer:
         self.replaced = 0
 
     def plain(self, value: object, longest: int = 1 << 16) -> str:
-        """Without secrets; what is longer is cut, and says so."""
+        """Remove secrets, and cut a longer text, with a note."""
         text = value if isinstance(value, str) else str(value)
         if self._extra is not None:
             text, count = redact(text[: 2 * longest], self._extra)
@@ -34,17 +34,17 @@ class Writer:
         return text
 
     def inline(self, value: object, longest: int = 2000) -> str:
-        """On one line, also in an attribute's quotation marks."""
+        """Return a text on one line, also for the value of an attribute."""
         return escape(self.plain(value, longest))
 
     def block(self, value: object, longest: int = 1 << 16) -> str:
-        """Of several lines, for ``<pre>``."""
+        """Return a text of several lines, for ``<pre>``."""
         lines = self.plain(value, longest).rstrip("\n").split("\n")
         return "\n".join([escape(line) for line in lines])
 
 
 def escape(text: str) -> str:
-    """One line of text as markup."""
+    """Return one line of text as markup."""
     if not text.isprintable():
         text = "".join(c if c.isprintable() or c == "\t" else ascii(c)[1:-1] for c in text)
     return text.translate(_TABLE)
