@@ -186,7 +186,7 @@ class Descendants(MonitorTest):
         with memory_cgroup(64 << 20) as enter:
             self.run_monitored(BEGIN + source, "--quiet", preexec_fn=enter)
         killed, other, program = self.records()
-        self.assertEqual(killed["summary"], "killed by SIGKILL of the OOM killer")
+        self.assertEqual(killed["summary"], "killed by SIGKILL from the OOM killer")
         self.assertEqual((killed["process"], killed["last_words"]), ("w", "eating\n"))
         self.assertEqual(killed["ending"]["oom_kills"], 1)
         self.assertEqual(killed["ending"]["cgroup_limit"], 64 << 20)

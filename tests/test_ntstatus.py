@@ -32,8 +32,8 @@ class Statuses(unittest.TestCase):
                 self.assertFalse(ntstatus.is_crash(status))
 
     def test_names(self) -> None:
-        self.assertEqual(ntstatus.told(0xC0000005), "0xC0000005 (access violation)")
-        self.assertEqual(ntstatus.told(0xC0001234), "0xC0001234")
+        self.assertEqual(ntstatus.described(0xC0000005), "0xC0000005 (access violation)")
+        self.assertEqual(ntstatus.described(0xC0001234), "0xC0001234")
 
     def test_dump_belongs_to_one_status(self) -> None:
         for dump, status in (

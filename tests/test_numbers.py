@@ -87,7 +87,7 @@ class Metrics(FileTest):
     def test_a_store_that_keeps_nothing(self) -> None:
         path = self.write("store", "")
         result = self.run_monitored(RAISES, "--metrics", str(self.path), "--store", path)
-        self.assertIn(b"cannot keep", result.stderr)
+        self.assertIn(b"cannot store", result.stderr)
         values = self.values(self.path.read_text("utf-8"))
         self.assertEqual(values["crashenv_reports_unkept_total"], 1)
 

@@ -183,7 +183,7 @@ class TimeLimitTest(unittest.TestCase):
         self.take(100)
         self.hook.finish(lambda is_done, longest: False)
         os.waitpid(self.hook._pid, 0)
-        self.said.assert_called_with("--on-crash sh: 99 crashes were not handed to it")
+        self.said.assert_called_with("--on-crash sh: was not run for 99 crashes")
 
     def take(self, times: int) -> None:
         record = build.death(1, "", "", "killed\n")
@@ -231,7 +231,7 @@ class ReceiversTest(unittest.TestCase):
         make = mock.Mock(side_effect=OSError("no"))
         all_of_them = receivers.Receivers([make], mock.Mock())
         all_of_them.take(build.death(1, "", "", "killed\n"), b"", "")
-        self.said.assert_called_once_with("cannot start what receives the records: OSError('no')")
+        self.said.assert_called_once_with("cannot start a receiver of the records: OSError('no')")
 
 
 def is_alive(group: int) -> bool:

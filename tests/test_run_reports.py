@@ -195,7 +195,7 @@ class ReportTest(MonitorTest):
         result = self.run_monitored("1/0", "--store", "/dev/null/x")
         self.assertEqual(result.status, 1)
         lines = result.stderr.decode().splitlines()
-        self.assertRegex(lines[-2], r"\Acrashenv: cannot keep a report: .*Not a directory")
+        self.assertRegex(lines[-2], r"\Acrashenv: cannot store a report: .*Not a directory")
         self.assertRegex(lines[-1], r"\Acrashenv: ZeroDivisionError: .* in <module>\)\Z")
 
     def test_store_that_cannot_be_written_is_told_at_the_start(self) -> None:
@@ -203,12 +203,14 @@ class ReportTest(MonitorTest):
         with self.started_monitored(program, "--store", "/dev/null/x") as process:
             assert process.stderr
             text = process.stderr.readline().decode()
-            self.assertEqual(text, "crashenv: no record can be kept: /dev/null is not a folder\n")
+            self.assertEqual(
+                text, "crashenv: records cannot be stored: /dev/null is not a folder\n"
+            )
             self.assertIsNone(process.poll())
         self.store.mkdir(parents=True)
         os.chmod(self.store, 0o500)
         result = self.run_monitored([SH, "-c", ":"], preexec_fn=obey_permissions())
-        text = "crashenv: no record can be kept: %s cannot be written\n" % self.store
+        text = "crashenv: records cannot be stored: %s cannot be written\n" % self.store
         self.assertEqual((result.status, result.stderr.decode()), (0, text))
         os.chmod(self.store, 0o700)
         self.assertEqual(self.run_monitored([SH, "-c", ":"]).stderr, b"")
@@ -228,7 +230,7 @@ class ReportTest(MonitorTest):
 
         result = self.run_monitored("1/0", preexec_fn=limit)
         self.assertEqual(result.status, 1, str(result))
-        self.assertIn(b"cannot keep a report", result.stderr)
+        self.assertIn(b"cannot store a report", result.stderr)
         self.assertEqual(list(self.store.iterdir()), [])
 
     def test_orphan_that_keeps_the_pipe_is_not_waited_for(self) -> None:
@@ -376,7 +378,7 @@ class DeathTest(MonitorTest):
         self.assertEqual(result.status, 1, str(result))
         record = self.check_record("death", result)
         self.assertEqual(record["ending"]["status"], 1)
-        self.assertIn("before the program began", record["summary"])
+        self.assertIn("before the program started", record["summary"])
 
     def test_death_before_site_ran(self) -> None:
         record = self.check_death([SH, "-c", "kill -SEGV $$; exec %s" % sys.executable], "SIGSEGV")
@@ -396,7 +398,7 @@ class DeathTest(MonitorTest):
         self.assertEqual(result.status, -signal.SIGKILL, str(result))
         record = self.check_record("death", result)
         self.assertEqual(record["ending"]["oom_kills"], 1)
-        self.assertEqual(record["summary"], "killed by SIGKILL of the OOM killer")
+        self.assertEqual(record["summary"], "killed by SIGKILL from the OOM killer")
 
     def test_stored_although_an_orphan_holds_the_pipe(self) -> None:
         with orphan_script(self.folder) as orphan:
@@ -489,9 +491,7 @@ class FloodTest(MonitorTest):
         lost = re.search(
             rb"crashenv: (\d+) reports came too fast and were left out\n", result.stderr
         )
-        skipped = re.search(
-            rb"crashenv: (\d+) bytes of the program were no report\n", result.stderr
-        )
+        skipped = re.search(rb"crashenv: (\d+) bytes in the pipe were not reports\n", result.stderr)
         assert lost and skipped, str(result)
         self.assertEqual(int(skipped.group(1)), 4_000_000)
         self.assertGreater(int(lost.group(1)), 10_000)
@@ -558,7 +558,7 @@ class WordsTest(unittest.TestCase):
                 build.record.side_effect = RuntimeError("oh")
                 found.feed(b"crashenv: report kind=thread bytes=2\nx\n")
                 found.work()
-        said.assert_called_once_with("cannot keep a report: RuntimeError('oh')")
+        said.assert_called_once_with("cannot store a report: RuntimeError('oh')")
 
 
 def opening(files: dict[str, Any]) -> Callable[..., io.IOBase]:

@@ -94,10 +94,10 @@ class Unwatched(MonitorTest):
         result = run(["-c", start, "run", "--", *program], env=self.env)
         self.assertEqual((result.status, self.told(result)), (0, []), str(result))
 
-    def test_path_that_was_set_anew(self) -> None:
+    def test_replaced_path(self) -> None:
         result = self.run_monitored(["env", "PYTHONPATH=src", self.python, self.app])
         (line,) = self.told(result)
-        self.assertIn("PYTHONPATH was set anew", line)
+        self.assertIn("PYTHONPATH was replaced", line)
 
     def test_no_false_alarm(self) -> None:
         clean = self.write("clean.py", APP)

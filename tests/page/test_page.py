@@ -49,7 +49,9 @@ def mixed_records(count: int) -> list[dict[str, Any]]:
         when = timestamp((NOW - int(chosen.random() * DAYS * 86400)) * 10**9)
         record = dict(chosen.choice(records))
         if number % 50 == 0:
-            text = "killed by SIGKILL of the OOM killer\nProcess 9, child of 7, run time 2.000 s\n"
+            text = (
+                "killed by SIGKILL from the OOM killer\nProcess 9, child of 7, run time 2.000 s\n"
+            )
             record = dict(build.death(9, when, "/srv/app/worker.py", text))
             record.update(command=["python", "worker.py"], parent=7, last_words="batch 77\n")
         record["time"] = when

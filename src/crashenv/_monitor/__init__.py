@@ -1,1 +1,1 @@
-"""``crashenv run``: the parent of the program."""
+"""``crashenv run``: the program's parent, which keeps its reports."""

@@ -1,7 +1,7 @@
-"""A monitor that its program has started: it reads a pipe, and outlives who writes there.
+"""A monitor that is started by its program: it reads a pipe, and outlives the program.
 
-As in Go's ``ExampleSetCrashOutput_monitor``. For programs that nobody can wrap, such as
-services. It ends when the last process that holds the pipe has closed it.
+This is like Go's ``ExampleSetCrashOutput_monitor``, for programs that cannot be wrapped, such
+as services. It ends when the last process that holds the pipe has closed it.
 """
 
 import os
@@ -22,31 +22,31 @@ if TYPE_CHECKING:
     from crashenv._monitor.options import Options
 
 _CHUNK = 1 << 16
-_LONGEST = 0.5  # seconds between two looks at what has ended
-_PATIENCE = 1.0  # seconds for the parent's end, once it has closed the pipe
+_LONGEST = 0.5  # seconds between two checks for processes that have ended
+_PATIENCE = 1.0  # seconds for the parent to end, once it has closed the pipe
 
 
 class Collector:
-    """Reads ``source``, which its parent writes to."""
+    """Reads ``source``, to which its parent writes."""
 
     def __init__(self, options: "Options", source: int) -> None:
         self._source = source
         self._parent, self._pidfd, options.command = _parent_of()
         self._began = monotonic()
         self._oom_kills = oom.kills()
-        # All signals are blocked: it is to outlive what ends its parent.
+        # All signals are blocked: it must outlive what ends its parent.
         self._receivers = Receivers(options.receivers, program.Dispositions())
         self._reports = Reports(options, self._parent, self._receivers)
         os.set_blocking(source, False)
 
     def let_go(self) -> None:
-        """Of what was inherited and is not ours."""
+        """Close what was inherited and is not needed here."""
         if self._pidfd >= 0:
             os.set_inheritable(self._pidfd, False)
         _parent.let_go()
 
     def run(self) -> None:
-        """Until the end of the pipe, and what there is to do then."""
+        """Read to the end of the pipe, and finish."""
         while self._step():
             pass
         self._report_parent()
@@ -83,7 +83,7 @@ class Collector:
             self._receivers.child_ended(pid, status)
 
     def _report_parent(self) -> None:
-        """What it died of, if nothing of its own has told."""
+        """Report how the parent died, if it did not report that itself."""
         os.close(self._source)
         self._source = -1
         if self._pidfd < 0:
@@ -119,7 +119,7 @@ def run(options: "Options") -> None:
 
 
 def _parent_of() -> "tuple[int, int, list[str]]":
-    """Process id, pidfd (-1 if there is none) and command line of who has started this."""
+    """Return the process id, the pidfd (-1 if there is none) and the command line of the parent."""
     parts = os.environ.pop(PARENT, "").split("\x1f")
     if len(parts) > 2:
         return int(parts[0]), int(parts[1]), parts[2:]

@@ -1,4 +1,4 @@
-"""How the program ended, and what the record of it says, which it could not write itself."""
+"""How a program ended, and the record of its death, which it could not write itself."""
 
 import os
 
@@ -33,9 +33,9 @@ _FATAL = b"Fatal Python error: "
 def ending(
     status: int, usage: "struct_rusage", run_time: float, oom_kills: "int | None"
 ) -> "Ending":
-    """The record's ``ending``: times in seconds, ``peak_memory`` in bytes.
+    """Return the record's ``ending``: times in seconds, ``peak_memory`` in bytes.
 
-    ``oom_kills`` is how many processes of the cgroup the OOM killer took meanwhile.
+    ``oom_kills`` is how many processes of the cgroup the OOM killer has killed meanwhile.
     """
     is_signal = os.WIFSIGNALED(status)
     peak, limit = oom.memory()
@@ -54,10 +54,10 @@ def ending(
 
 
 def is_crash(ending: "Ending", stderr: "bytes | None") -> bool:
-    """Whether the program died of something that it could not report.
+    """Return whether the program died in a way that it could not report itself.
 
     An interpreter that cannot start exits with status 1 (PEP 587), as any program
-    may; only what it printed tells.
+    may; only its output tells the difference.
     """
     if ending["signal"] == "SIGKILL" or is_core_signal(ending):
         return True
@@ -71,9 +71,9 @@ def is_core_signal(ending: "Ending") -> bool:
 
 
 def fatal_error(stderr: "bytes | None") -> "tuple[bytes, str]":
-    """What ``Py_FatalError`` wrote, which is the last that a program writes, and its reason.
+    """Return what ``Py_FatalError`` wrote, which is a program's last output, and the reason.
 
-    It switches faulthandler off first.
+    It disables faulthandler first.
     """
     text = stderr or b""
     start = (b"\n" + text).rfind(b"\n" + _FATAL)
@@ -89,7 +89,7 @@ def ending_of_member(
     oom_kills: "int | None",
     times: "tuple[float, float] | None" = None,
 ) -> "Ending":
-    """Of a descendant, of which only its parent gets to know more."""
+    """Return the ``ending`` of a descendant; only its parent could find out more."""
     user, system = times or (None, None)
     is_signal = status is not None and os.WIFSIGNALED(status)
     peak, limit = oom.memory()
@@ -108,7 +108,7 @@ def ending_of_member(
 
 
 def text_of_member(ending: "Ending", pid: int, parent: int, dump: bytes) -> str:
-    """What the record of a descendant's death says."""
+    """Return the text of the record of a descendant's death."""
     text = "%s\nProcess %d, child of %d, run time %.3f s" % (
         cause(ending),
         pid,
@@ -122,20 +122,20 @@ def text_of_member(ending: "Ending", pid: int, parent: int, dump: bytes) -> str:
 
 
 def cause(ending: "Ending") -> str:
-    """In a few words, for people."""
+    """Describe the cause of death in a few words."""
     if ending["signal"] is None and ending["status"] is None:
         return "ended without a clean exit"
     if ending["signal"] is None and ending["status"] != 1:
-        return "ended by %s" % ntstatus.told(ending["status"] or 0)
+        return "ended by %s" % ntstatus.described(ending["status"] or 0)
     if ending["signal"] is None:
-        return "exited with status %s before the program began" % ending["status"]
+        return "exited with status %s before the program started" % ending["status"]
     if ending["signal"] == "SIGKILL" and ending["oom_kills"]:
-        return "killed by SIGKILL of the OOM killer"
+        return "killed by SIGKILL from the OOM killer"
     return "killed by %s%s" % (ending["signal"], " (core dumped)" if ending["core"] else "")
 
 
 def text(ending: "Ending", reason: str, dump: bytes) -> str:
-    """What a death's record says: what happened, what it took, and the native dump."""
+    """Return the text of a death's record: the cause, the resources used, and the native dump."""
     message = "%s\nRun time %.3f s, user %.3f s, system %.3f s, peak memory %.1f MiB%s\n%s" % (
         "%s: %s" % (cause(ending), reason) if reason else cause(ending),
         ending["run_time"],
@@ -149,15 +149,15 @@ def text(ending: "Ending", reason: str, dump: bytes) -> str:
 
 
 def _cgroup(ending: "Ending") -> str:
-    """What tells, together with SIGKILL, of a lack of memory."""
+    """Describe the cgroup's memory; together with SIGKILL it shows a lack of memory."""
     peak, limit = ending.get("cgroup_peak"), ending.get("cgroup_limit")
     if peak is None or limit is None:
         return ""
-    return "; the cgroup's peak %.1f MiB of %.1f MiB" % (peak / (1 << 20), limit / (1 << 20))
+    return "; cgroup peak %.1f MiB of %.1f MiB" % (peak / (1 << 20), limit / (1 << 20))
 
 
 def program(command: "Sequence[str]") -> str:
-    """The script or module that a Python interpreter is to run, else the command's name."""
+    """Return the script or module that a Python interpreter runs, else the command's name."""
     rest = list(command[1:])
     if os.path.basename(command[0]).startswith(("python", "pypy")):
         while rest:
@@ -174,5 +174,5 @@ def program(command: "Sequence[str]") -> str:
 def signal_name(number: int) -> str:
     names = [name for name in dir(_signal) if name.startswith("SIG") and name[3] != "_"]
     names = [name for name in names if getattr(_signal, name) == number]
-    # of two names, the first of SIGABRT, SIGIOT; SIGCHLD, SIGCLD; SIGIO, SIGPOLL
+    # If there are two, the first of SIGABRT, SIGIOT; SIGCHLD, SIGCLD; SIGIO, SIGPOLL.
     return names[0] if names else "SIG%d" % number

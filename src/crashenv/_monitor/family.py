@@ -1,9 +1,9 @@
-"""The program's descendants: who is there, who has died, of what, and with which last words.
+"""The program's descendants: which are running, which have died and how, and their last words.
 
-Each activated process says that it has started, or was forked (see ``_seldom.family``).
-From then on a pidfd tells its end (pidfd_open(2)), whoever its parent is. What signals
-the end of a pidfd is poll(2) alone: O_ASYNC has no effect on it (neither on an epoll
-descriptor). So a thread waits, and raises the signal that the monitor's loop waits for.
+Each activated process announces that it has started, or was forked (see ``_seldom.family``).
+From then on a pidfd shows when it ends (pidfd_open(2)), whichever process is its parent. Only
+poll(2) signals the end of a process on a pidfd: O_ASYNC has no effect on it, nor on an epoll
+descriptor. So a thread waits, and raises the signal that the monitor's loop waits for.
 """
 
 import fcntl
@@ -40,31 +40,31 @@ _CHUNK = 1 << 16
 
 
 class Member:
-    """A process below the monitor. ``thread`` is its main thread's number, as a dump has it."""
+    """A process below the monitor. ``thread`` is its main thread's number, as in a dump."""
 
     def __init__(self, pid: int, parent: int, thread: str, command: "list[str]") -> None:
         self.pid = pid
         self.parent = parent
         self.thread = thread
         self.command = command
-        self.origin = command  # what the program is named by; of a worker, its parent's
+        self.origin = command  # names the program; for a worker, this is its parent's
         self.began = monotonic()
         self.is_fork = False
         self.name = ""  # of a worker of multiprocessing
-        self.status: int | None = None  # a wait status; None if nobody can tell
-        self.is_gone = False  # it was reaped before we had a pidfd of it
+        self.status: int | None = None  # a wait status; None if it is unknown
+        self.is_gone = False  # it was reaped before we had a pidfd for it
         self.times: tuple[float, float] | None = None  # user and system
         self.oom_kills: int | None = None
         self.words = ""
 
     def is_crash(self) -> bool:
-        """Whether it died of what it could not report.
+        """Return whether it died in a way that it could not report itself.
 
-        A forked child ends by os._exit(), which tells nobody: without a status, only of
-        an interpreter that said nothing is more to be assumed.
+        A forked child ends by os._exit(), without any notice. So if the status is unknown,
+        only an interpreter that did not announce its end is assumed to have crashed.
         """
         if self.is_gone:
-            return True  # if there is a dump of it
+            return True  # if it wrote a dump
         if self.status is None:
             return not self.is_fork
         if not os.WIFSIGNALED(self.status):
@@ -74,14 +74,14 @@ class Member:
 
 
 class Family:
-    """``source`` is the end of arrivals to read, ``board`` the memory of the last words.
+    """Announcements are read from ``source``; ``board`` is the memory of the last words.
 
     The monitor waits for ``program`` itself.
     """
 
     def __init__(self, source: int, board: int, program: int) -> None:
         self._program = program
-        self._origin: list[str] = []  # what the program says that it runs
+        self._origin: list[str] = []  # the command that the program announced
         self._source = source
         self._board = board
         self._rest = b""
@@ -91,25 +91,25 @@ class Family:
         self._gone: list[Member] = []
         self._joined: list[int] = []
         self._epoll: select.epoll | None = None
-        self.oom_kills = oom.kills() or 0  # that some member's record tells of
+        self.oom_kills = oom.kills() or 0  # those that are in some member's record
 
-    # --- arrivals
+    # --- announcements
 
     def read(self) -> None:
-        """Take what processes have said."""
+        """Read what processes have announced."""
         while True:
             try:
                 data = os.read(self._source, _CHUNK)
             except (BlockingIOError, InterruptedError):
                 return
-            if not data:  # nobody has it open just now
+            if not data:  # no process has it open just now
                 return
             *lines, self._rest = (self._rest + data).split(b"\n")
             self._rest = self._rest[-_CHUNK:]
             for line in lines:
                 try:
                     self._take(line)
-                except (ValueError, IndexError):  # whoever can open the pipe can write there
+                except (ValueError, IndexError):  # any process that opens the pipe can write there
                     pass
 
     def _take(self, line: bytes) -> None:
@@ -163,24 +163,24 @@ class Family:
         self._epoll.register(pidfd, select.EPOLLIN | select.EPOLLONESHOT)
 
     def _forget(self, pid: int) -> None:
-        """It ends of its own accord."""
+        """Forget a process that is about to exit normally."""
         self._gone = [member for member in self._gone if member.pid != pid]
         member = self._members.pop(pid, None)
         for pidfd in [fd for fd, other in self._ends.items() if other == pid]:
             del self._ends[pidfd]
-            os.close(pidfd)  # which also takes it out of the epoll set (epoll(7))
+            os.close(pidfd)  # this also removes it from the epoll set (epoll(7))
         if member is not None:
             self._take_words(member)
 
     # --- ends
 
     def reaped(self, pid: int, status: int) -> None:
-        """A descendant that became our child has ended with that wait status."""
+        """Note that a descendant that became our child has ended with this wait status."""
         if pid in self._members:
             self._reaped[pid] = status
 
     def ended(self) -> "Iterator[Member]":
-        """Those that have ended without a word since the last call."""
+        """Yield the members that have ended unannounced since the last call."""
         gone, self._gone = self._gone, []
         for member in gone:
             self._take_words(member)
@@ -205,12 +205,12 @@ class Family:
             yield member
 
     def take_joined(self) -> "list[int]":
-        """The process ids of the interpreters that have started since the last call."""
+        """Return the process ids of the interpreters that have started since the last call."""
         joined, self._joined = self._joined, []
         return joined
 
     def pids(self) -> "list[int]":
-        """The process ids of those that are there."""
+        """Return the process ids of the running members."""
         return list(self._members)
 
     def words_of_program(self) -> str:
@@ -219,7 +219,7 @@ class Family:
         return member.words
 
     def _take_words(self, member: Member) -> None:
-        """Read its page of the board, and give the page back."""
+        """Read its page of the board, and free the page."""
         size = slot_size()
         try:
             slot = os.pread(self._board, ROOM, member.pid * size)
@@ -235,12 +235,12 @@ class Family:
 
 
 def _is_worker(command: "list[str]") -> bool:
-    """Whether multiprocessing, or loky, has written this command."""
+    """Return whether the command is one of multiprocessing or loky."""
     return any(word.startswith(_OF_WORKERS) or word.endswith(_OF_LOKY) for word in command)
 
 
 def _command(pid: int) -> "list[str]":
-    """Of an interpreter that does not know (before 3.10), or of a fork."""
+    """Return the command of a fork, or of an interpreter that does not know it (before 3.10)."""
     try:
         with open("/proc/%d/cmdline" % pid, "rb") as file:
             return [os.fsdecode(word) for word in file.read(_CHUNK).split(b"\0")[:-1]]
@@ -249,7 +249,7 @@ def _command(pid: int) -> "list[str]":
 
 
 def _wait(epoll: "select.epoll") -> None:
-    """In a thread of its own: a process has ended, so wake the loop up."""
+    """In a separate thread, wake the loop up whenever a process has ended."""
     while True:
         try:
             epoll.poll()
@@ -259,13 +259,13 @@ def _wait(epoll: "select.epoll") -> None:
 
 
 def status_of(pid: int, pidfd: int) -> "int | None":
-    """The wait status of a process that has ended; None if nobody can tell any more."""
+    """Return the wait status of a process that has ended; None if it cannot be found out."""
     status = _status_of_zombie(pid)
     return _status_by_pidfd(pidfd) if status is None else status
 
 
 def _fields_of_zombie(pid: int) -> "list[bytes]":
-    """/proc/PID/stat of one that its parent has not reaped yet, from the third field on."""
+    """Return /proc/PID/stat from the third field on, if the process has not been reaped yet."""
     try:
         with open("/proc/%d/stat" % pid, "rb") as file:
             fields = file.read().rpartition(b")")[2].split()
@@ -276,7 +276,7 @@ def _fields_of_zombie(pid: int) -> "list[bytes]":
 
 
 def _status_of_zombie(pid: int) -> "int | None":
-    """0 may also mean "not allowed"."""
+    """Return the wait status; 0 may also mean "not allowed"."""
     fields = _fields_of_zombie(pid)
     return int(fields[_STATUS_FIELD - 3]) if fields else None
 

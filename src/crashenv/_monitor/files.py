@@ -1,4 +1,4 @@
-"""Files for others to read."""
+"""Files that other programs read."""
 
 import os
 
@@ -8,9 +8,9 @@ _BINARY: int = getattr(os, "O_BINARY", 0)  # Windows
 
 
 def replace(path: str, text: str) -> None:
-    """The file has either the old content or all of ``text``; others may read it.
+    """Write ``text`` to the file in one step; other users may read it.
 
-    The name meanwhile ends in ``.unfinished``: node_exporter reads each ``*.prom``.
+    The temporary name ends in ``.unfinished``, because node_exporter reads each ``*.prom``.
     """
     unfinished = "%s.%s.unfinished" % (path, os.urandom(4).hex())
     try:
@@ -27,7 +27,7 @@ def replace(path: str, text: str) -> None:
 
 
 def append(path: str, text: str) -> None:
-    """In one piece, as far as the system allows, for others may append too."""
+    """Append in one piece, as far as the system allows: other processes may append too."""
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | _BINARY, 0o666)
         with open(fd, "wb") as file:
@@ -37,7 +37,7 @@ def append(path: str, text: str) -> None:
 
 
 def in_memory(content: bytes) -> int:
-    """A file in memory, from which a program reads as slowly as it likes. Raises OSError."""
+    """Make a file in memory, which a program may read as slowly as it likes. Raise OSError."""
     fd = os.memfd_create("crash.json")
     view = memoryview(content)
     while view:

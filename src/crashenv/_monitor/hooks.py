@@ -1,4 +1,4 @@
-"""``--on-crash``: a program of the user's that is given each record, one after the other."""
+"""``--on-crash``: a program of the user's that is run for each record, one at a time."""
 
 import os
 from time import monotonic
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 else:
     import _signal
 
-LONGEST = 30.0  # seconds, for one
+LONGEST = 30.0  # seconds for one run
 _FAILURES = {program.NOT_FOUND: "not found", program.NOT_EXECUTABLE: "not executable"}
 _MOST_WAITING = 64
 _MOST_BYTES = 8 << 20  # of all that wait
 
 
 class Hook:
-    """Runs ``command`` with our own environment, which has nothing of the program's pipe."""
+    """Runs ``command`` with our own environment, which does not name the program's pipe."""
 
     def __init__(self, command: "list[str]", dispositions: program.Dispositions) -> None:
         self._command = command
@@ -35,7 +35,7 @@ class Hook:
         self.deadline: float | None = None
 
     def take(self, record: "Record", content: bytes, path: str) -> None:
-        """Run it with ``content`` on its standard input, when those before have ended."""
+        """Run it with ``content`` on its standard input, after the previous runs have ended."""
         variables = variables_of(record, path)
         size = sum(waiting[1] for waiting in self._waiting)
         if len(self._waiting) >= _MOST_WAITING or (self._waiting and size > _MOST_BYTES):
@@ -85,20 +85,20 @@ class Hook:
         self._start_next()
 
     def work(self) -> None:
-        """The time of the one that runs is over."""
+        """Kill the current run: its time is over."""
         self.deadline = None
         self._is_late = True
         self._kill()
 
     def finish(self, wait_until: "WaitUntil") -> None:
-        """Let those end that run or wait, and say how many were not run."""
+        """Wait for the current and the waiting runs, and say how many were left out."""
         if not wait_until(self._is_idle, LONGEST):
             self._give_up()
         if self._lost:
-            self._fail("%d crashes were not handed to it" % self._lost)
+            self._fail("was not run for %d crashes" % self._lost)
 
     def _give_up(self) -> None:
-        """Nobody waits any longer."""
+        """Kill the current run, and drop the waiting ones."""
         self._lost += len(self._waiting)
         while self._waiting:
             os.close(self._waiting.pop()[0])
@@ -107,7 +107,7 @@ class Hook:
             self._kill()
 
     def _kill(self) -> None:
-        """Its process group, with all that it started."""
+        """Kill its process group, with all processes that it started."""
         try:
             os.killpg(self._pid, _signal.SIGKILL)
         except OSError:
@@ -118,7 +118,7 @@ class Hook:
 
 
 def variables_of(record: "Record", path: str) -> "dict[str, str]":
-    """What the program finds in its environment."""
+    """Return the variables for the program's environment."""
     return {
         "CRASHENV_ID": record["id"],
         "CRASHENV_KIND": record["kind"],

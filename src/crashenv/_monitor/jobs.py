@@ -1,8 +1,8 @@
-"""A job object of Windows: who belongs to the program, and how each of them ended.
+"""A Windows job object: which processes descend from the program, and how each of them ended.
 
-A process that has ended is known no longer than somebody has it open, so a thread opens each
-one when the job tells of it. The job has no limits, lets processes break away, and ends
-nobody when the monitor ends.
+A process that has ended is forgotten when its last handle is closed, so a thread opens each
+process when the job announces it. The job has no limits, lets processes break away, and kills
+no process when the monitor ends.
 """
 
 import ctypes
@@ -25,7 +25,7 @@ for _name in ("CreateEventW", "CreateIoCompletionPort", "CreateJobObjectW"):
 
 _COMPLETION_PORT = 7  # JobObjectAssociateCompletionPortInformation
 _EXTENDED_LIMITS = 9  # JobObjectExtendedLimitInformation
-_SIZE_OF_LIMITS, _LIMIT_FLAGS = 144, 16  # bytes, of a 64-bit process
+_SIZE_OF_LIMITS, _LIMIT_FLAGS = 144, 16  # bytes, in a 64-bit process
 _MAY_BREAK_AWAY = 0x800
 _NEW_PROCESS, _EXIT_PROCESS, _ABNORMAL_EXIT = 6, 7, 8
 _NOBODY_LEFT = 4
@@ -62,7 +62,7 @@ class Ended:
 class Job:
     """``event`` is signalled when a process has ended. Raises OSError.
 
-    Where there can be no job, it is always empty.
+    If no job can be created, it is always empty.
     """
 
     def __init__(self) -> None:
@@ -74,7 +74,7 @@ class Job:
         self._job = _kernel32.CreateJobObjectW(None, None)
 
     def add(self, process: int) -> None:
-        """The process, which does not run yet, and all that it starts."""
+        """Add the process, which does not run yet, and all processes that it starts."""
         port = _HANDLE(_kernel32.CreateIoCompletionPort(_HANDLE(_INVALID), None, None, 1))
         associated = (_HANDLE * 2)(1, port.value)
         job = _HANDLE(self._job)
@@ -87,19 +87,19 @@ class Job:
             threading.Thread(target=self._watch, args=(port,), daemon=True).start()
 
     def is_active(self) -> bool:
-        """Whether any of its processes lives, as far as was told."""
+        """Return whether any of its processes is running, as far as the job has announced."""
         return self._is_active
 
     def ended(self) -> "list[Ended]":
-        """Those that have ended since it was called last."""
+        """Return the processes that have ended since the last call."""
         with self._lock:
             ended, self._ended = self._ended, []
         return ended
 
     def _watch(self, port: "Any") -> None:
         message, key, pid = ctypes.c_uint32(), _HANDLE(), _HANDLE()
-        told = [ctypes.byref(one) for one in (message, key, pid)]
-        while _kernel32.GetQueuedCompletionStatus(port, *told, _INFINITE) or pid.value:
+        results = [ctypes.byref(one) for one in (message, key, pid)]
+        while _kernel32.GetQueuedCompletionStatus(port, *results, _INFINITE) or pid.value:
             if message.value == _NEW_PROCESS:
                 self._open(pid.value or 0)
             elif message.value in (_EXIT_PROCESS, _ABNORMAL_EXIT):
@@ -138,7 +138,7 @@ def resume(thread: int) -> None:
 
 
 def parent_id(process: int) -> int:
-    """Of its parent; 0 if that is not known."""
+    """Return the process id of its parent; 0 if it is not known."""
     basic = ctypes.create_string_buffer(48)
     if _ntdll.NtQueryInformationProcess(_HANDLE(process), _BASIC, basic, len(basic), None):
         return 0
@@ -146,16 +146,16 @@ def parent_id(process: int) -> int:
 
 
 def command_of(process: int) -> "list[str]":
-    """The words of a process's command line, as Windows tells from 8.1 on, else its program."""
-    told = ctypes.create_string_buffer(_LONGEST_COMMAND)
+    """Return the words of a process's command line (Windows 8.1 and later), else its program."""
+    line = ctypes.create_string_buffer(_LONGEST_COMMAND)
     query = _ntdll.NtQueryInformationProcess
-    if query(_HANDLE(process), _COMMAND_LINE, told, len(told), None):
+    if query(_HANDLE(process), _COMMAND_LINE, line, len(line), None):
         return _program_of(process)
-    # UNICODE_STRING: its size in bytes, and a pointer to what stands behind it
-    size = int.from_bytes(told.raw[:2], "little")
+    # UNICODE_STRING: its size in bytes, and a pointer to the text that follows
+    size = int.from_bytes(line.raw[:2], "little")
     from crashenv._seldom import windows
 
-    return windows.split(told.raw[16 : 16 + size].decode("utf-16le", "replace"))
+    return windows.split(line.raw[16 : 16 + size].decode("utf-16le", "replace"))
 
 
 def _program_of(process: int) -> "list[str]":
@@ -166,7 +166,7 @@ def _program_of(process: int) -> "list[str]":
 
 
 def usage(process: int) -> "tuple[float | None, float | None, int | None]":
-    """User and system time in seconds, the peak of its memory in bytes; None if not known."""
+    """Return user and system time in seconds and peak memory in bytes; None if not known."""
     times = [ctypes.c_uint64() for _ in range(4)]
     user = system = peak = None
     if _kernel32.GetProcessTimes(_HANDLE(process), *map(ctypes.byref, times)):

@@ -1,7 +1,7 @@
-"""``--junit``: one test case for each crash, where people look for failed tests.
+"""``--junit``: one test case for each crash, so that crashes appear where failed tests do.
 
-As Ant's JUnit task writes it; the common subset of the schemas in use, so that
-Jenkins, GitLab and the actions for GitHub read it.
+The format is that of Ant's JUnit task, limited to the common subset of the schemas in use,
+so that Jenkins, GitLab and GitHub actions can read it.
 """
 
 from time import gmtime, monotonic, strftime, time
@@ -39,9 +39,9 @@ _CASE = """\
 
 
 class JUnit:
-    """Writes ``path`` when the program has ended, also without a crash.
+    """Writes ``path`` when the program has ended, even without a crash.
 
-    What matches one of ``redacted`` is taken out, as secrets are.
+    Text that matches one of ``redacted`` is removed, like secrets.
     """
 
     def __init__(self, path: str, redacted: "Sequence[re.Pattern[str]]" = ()) -> None:
@@ -106,7 +106,7 @@ def _type(record: "Record") -> str:
 
 
 def _escaped(text: str) -> str:
-    """XML 1.0 has no way to write most control characters, nor surrogates."""
+    """Escape the text: XML 1.0 cannot represent most control characters, nor surrogates."""
     lines = text.split("\n")
     if not all(line.isprintable() for line in lines):
         lines = ["".join(c if c.isprintable() else ascii(c)[1:-1] for c in x) for x in lines]

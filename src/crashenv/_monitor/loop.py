@@ -1,10 +1,10 @@
-"""The parent of the program: passes the signals on, reads the pipe, reaps, ends alike.
+"""The program's parent: it passes signals on, reads the pipe, reaps, and ends as the program ends.
 
-The program stays in our session and process group, so that job control is what it
-would be without us: the terminal signals both, a shell stops and continues both. So
-what the terminal sent is not passed on, and what kill(2) sent to us alone is; only
-``si_code`` tells. That is why all signals are blocked and waited for, and why the
-pipe announces its bytes by a signal too (O_ASYNC, fcntl(2)): one blocking wait.
+The program stays in our session and process group, so that job control works as
+it would without us: the terminal signals both, a shell stops and continues both. So
+a signal from the terminal is not passed on, and one that kill(2) sent to us alone is;
+``si_code`` tells them apart. That is why all signals are blocked and waited for, and why
+the pipe announces its bytes by a signal too (O_ASYNC, fcntl(2)): there is one blocking wait.
 """
 
 import os
@@ -34,23 +34,23 @@ else:
 
 _OWN_FAILURE = 125
 _ANY = _signal.valid_signals()
-# What the kernel sends to us alone: timers, which execve(2) preserves ("timeout" by
-# alarm(2)). Everything else from it is for the terminal's foreground group, or ours.
+# The signals that the kernel sends to us alone: those of timers, which execve(2) preserves
+# ("timeout" by alarm(2)). Its other signals go to the terminal's foreground group, or are ours.
 _TIMERS = {_signal.SIGALRM, _signal.SIGVTALRM, _signal.SIGPROF}
-# What nobody wants to wait for after the program's end.
+# After the program's end, these end the monitor without waiting for anything.
 _ENDING = {_signal.SIGTERM, _signal.SIGINT, _signal.SIGHUP, _signal.SIGQUIT}
-_FIRST_LOOK = 0.03  # seconds until it is asked whether another launcher hides us
+_FIRST_LOOK = 0.03  # seconds until the first check whether another launcher hides crashenv
 _STOPS = os.WUNTRACED | os.WCONTINUED
 
 _CHUNK = 1 << 16
-_CHUNKS = 16  # read before signals are looked at again
+_CHUNKS = 16  # read before signals are checked again
 
 _GRACE = 0.1  # seconds to wait for the next byte once the program has ended
 _LONGEST_GRACE = 1.0
 _LONGEST_TAIL = 1.0
 
 _MOST_FAILURES = 10
-_PAUSE = 0.1  # seconds, so that what fails for ever takes no CPU
+_PAUSE = 0.1  # seconds, so that a permanent failure uses no CPU
 
 _PR_SET_DUMPABLE = 4
 _PR_SET_CHILD_SUBREAPER = 36
@@ -112,28 +112,28 @@ class Monitor:
         self._to_close = [passed] if stderr is None else [passed, stderr]
 
     def watch(self) -> int:
-        """Return the program's wait status, after all that it left was read and kept.
+        """Return the program's wait status, after all its reports were read and stored.
 
-        Whatever fails here, the program keeps its parent, and its ending is ours.
+        Whatever fails here, the program keeps its parent, and we end as it ends.
         """
         self._guarded(self._let_go)
         self._guarded(self._look_at_store)
         while self._status is None:
             self._guarded(self._step)
         try:
-            self._take_leave(monotonic())
+            self._finish(monotonic())
         except Exception as error:
             _try_to_say("cannot report the ending: %r", error)
         return self._status
 
     def _look_at_store(self) -> None:
-        """Say now, not at the first crash, that nothing can be kept."""
+        """Say now, not at the first crash, that records cannot be stored."""
         problem = _store.problem(self._options.store or _store.default_folder())
         if problem:
-            say("no record can be kept: %s" % problem)
+            say("records cannot be stored: %s" % problem)
 
     def _let_go(self) -> None:
-        """Of what is the program's."""
+        """Close the descriptors that are only for the program."""
         for fd in self._to_close:
             os.close(fd)
         _parent.let_go()
@@ -144,12 +144,12 @@ class Monitor:
         except Exception as error:
             self._survive(error)
             try:
-                self._reap()  # the signal that tells of the program's end may be what was lost
+                self._reap()  # the signal of the program's end may have been lost
             except Exception as another:
                 self._survive(another)
 
     def _survive(self, error: Exception) -> None:
-        """Go on; without reading reports if it fails again and again."""
+        """Continue; after too many failures, without reading reports."""
         self._failures += 1
         if self._failures < _MOST_FAILURES:
             _try_to_say("%r", error)
@@ -167,7 +167,7 @@ class Monitor:
         info = self._wait(longest)
         if info is not None:
             self._handle(info)
-        self._meet_family()  # first: who is reaped before it is met is not seen
+        self._meet_family()  # first: a process that is reaped before that is not seen
         self._read()
         if self._dump_at is not None and self._dump_at <= monotonic():
             self._dump_at = None
@@ -221,7 +221,7 @@ class Monitor:
         if self._status is not None:
             return False
         if info.si_code > 0:  # from the kernel (sigaction(2))
-            # At a hangup it is only the session's leader that gets SIGHUP (credentials(7)).
+            # At a hangup, only the session leader gets SIGHUP (credentials(7)).
             return info.si_signo in _TIMERS or (
                 info.si_signo == _signal.SIGHUP and self._leads_session
             )
@@ -236,7 +236,7 @@ class Monitor:
             try:
                 pid, status, usage = os.wait4(-1, os.WNOHANG | _STOPS)
             except ChildProcessError:
-                if self._status is None:  # lost when it was told, for want of memory
+                if self._status is None:  # lost for lack of memory
                     self._status = _OWN_FAILURE << 8
                 return
             if pid == 0:
@@ -256,19 +256,19 @@ class Monitor:
             self._status, self._usage = status, usage
 
     def _stop_too(self) -> None:
-        """Let the shell see a stopped job.
+        """Stop too, so that the shell sees a stopped job.
 
-        By SIGTSTP, which does nothing where no shell could continue us: to an
-        orphaned process group and to process 1 (setpgid(2), kill(2)).
+        SIGTSTP has no effect where no shell could continue us: on an orphaned
+        process group and on process 1 (setpgid(2), kill(2)).
         """
-        # In this order it is one with the terminal's, which may still be pending.
+        # In this order it merges with the terminal's, which may still be pending.
         os.kill(os.getpid(), _signal.SIGTSTP)
         _signal.pthread_sigmask(_signal.SIG_UNBLOCK, {_signal.SIGTSTP})
         _signal.pthread_sigmask(_signal.SIG_BLOCK, {_signal.SIGTSTP})
         self._slept = _signal.SIGCONT in _signal.sigpending()
 
     def _read(self) -> None:
-        """Take what the pipe holds, for it signals only what comes later."""
+        """Read what is in the pipe: it signals only bytes that come later."""
         for _ in range(_CHUNKS):
             self._more = False
             if self._pipe < 0:
@@ -282,13 +282,13 @@ class Monitor:
                 return
             try:
                 self._receive().feed(data)
-            except ImportError as error:  # another version was installed, or none is any more
+            except ImportError as error:  # another version was installed, or it was removed
                 say("cannot read reports: %s" % error)
                 self._stop_reading()
         self._more = True
 
     def _ask_for_stacks(self) -> None:
-        """Of the program and its descendants, as far as they would write them and not end."""
+        """Signal the program and its descendants, if they handle the signal and do not end."""
         number = getattr(_signal, "SIG" + _parent.DUMP_SIGNAL)
         members = self._family.pids() if self._family is not None else ()
         for pid in () if self._status is not None else (self._program, *members):
@@ -299,7 +299,7 @@ class Monitor:
                     pass
 
     def _meet_family(self) -> None:
-        """Who has arrived, and who has died?"""
+        """See which processes have started, and which have died."""
         if self._family is None:
             if self._family_files is None:
                 return
@@ -347,7 +347,7 @@ class Monitor:
 
     # --- after the program's end
 
-    def _take_leave(self, ended: float) -> None:
+    def _finish(self, ended: float) -> None:
         self._read()
         self._meet_family()
         self._report_death(ended)
@@ -376,7 +376,7 @@ class Monitor:
             self._receive().program_ended(ending, stderr, words)
 
     def _wait_for_stragglers(self, ended: float) -> None:
-        """Whoever still holds the pipe may be writing, or be a daemon that never will."""
+        """Wait a little: a process that holds the pipe may still write, or be an idle daemon."""
         last = monotonic()
         while self._pipe >= 0:
             now = monotonic()
@@ -388,7 +388,7 @@ class Monitor:
             self._step(left)
 
     def _wait_until(self, is_done: "Callable[[], bool]", longest: float) -> bool:
-        """Go on until ``is_done``, a signal to end, or ``longest`` seconds from now."""
+        """Continue until ``is_done``, a signal to end, or ``longest`` seconds from now."""
         deadline = monotonic() + longest
         while not is_done():
             left = deadline - monotonic()
@@ -406,7 +406,7 @@ def _try_to_say(text: str, error: Exception) -> None:
 
 
 def is_ending(pid: int) -> bool:
-    """Whether the process dumps core (proc(5): CoreDumping, since Linux 4.15) or is a zombie."""
+    """Return whether it dumps core (proc(5): CoreDumping, since Linux 4.15) or is a zombie."""
     try:
         with open("/proc/%d/status" % pid, "rb") as file:
             status = file.read()
@@ -416,7 +416,7 @@ def is_ending(pid: int) -> bool:
 
 
 def catches(pid: int, number: int) -> bool:
-    """Whether the process has a handler for the signal (proc(5): SigCgt)."""
+    """Return whether the process has a handler for the signal (proc(5): SigCgt)."""
     try:
         with open("/proc/%d/status" % pid, "rb") as file:
             caught = file.read().partition(b"\nSigCgt:")[2].split()[0]
@@ -426,7 +426,7 @@ def catches(pid: int, number: int) -> bool:
 
 
 def prctl(option: int, argument: int) -> bool:
-    """prctl(2); importing ctypes itself would take 2 to 5 ms more."""
+    """Call prctl(2); importing ctypes itself would take 2 to 5 ms more."""
     try:
         import _ctypes
 
@@ -441,8 +441,8 @@ def prctl(option: int, argument: int) -> bool:
 def _end_as(status: int) -> "NoReturn":
     """End by the signal that ended the program, or with its status.
 
-    Without the interpreter's own end, which takes 2 ms, and which PYTHONINSPECT, meant
-    for the program, would turn into a prompt.
+    This skips the interpreter's finalization, which takes 2 ms, and which PYTHONINSPECT,
+    set for the program, would turn into a prompt.
     """
     if os.WIFEXITED(status):
         os._exit(os.WEXITSTATUS(status))
@@ -454,13 +454,13 @@ def _end_as(status: int) -> "NoReturn":
         os.kill(os.getpid(), number)
         # The C library keeps 32 and 33 for itself, and never blocks them (nptl(7)).
         _signal.pthread_sigmask(_signal.SIG_UNBLOCK, {number} & _ANY)
-    except Exception:  # MemoryError: the status must still tell
+    except Exception:  # MemoryError: the status must still be right
         pass
-    os._exit(128 + number)  # of process 1, which its own signals do not end (kill(2))
+    os._exit(128 + number)  # process 1 cannot be ended by its own signals (kill(2))
 
 
 def _forbid_core() -> None:
-    """The program's is enough. A limit of 1 holds for a pipe in core_pattern too (core(5))."""
+    """Dump no core: the program's is enough. A limit of 1 also applies to a pipe (core(5))."""
     import resource
 
     prctl(_PR_SET_DUMPABLE, 0)

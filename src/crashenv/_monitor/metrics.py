@@ -1,8 +1,8 @@
-"""``--metrics``: numbers for Prometheus, in a file for node_exporter's textfile collector.
+"""``--metrics``: metrics for Prometheus, in a file for node_exporter's textfile collector.
 
-Names and types as https://prometheus.io/docs/practices/naming/ has them, the text as
-in "Exposition formats", version 0.0.4. Counters go on from what the file has: whoever
-restarts a crashing program each second would otherwise see the number 1 for ever.
+Names and types follow https://prometheus.io/docs/practices/naming/, the text follows
+"Exposition formats", version 0.0.4. Counters continue from the values in the file: a
+crashing program that is restarted each second would otherwise always have the count 1.
 """
 
 import os
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from crashenv._sinks.marks import Marks
     from crashenv.records import Record
 
-_LEAST_PAUSE = 1.0  # seconds between two writings
-_MOST_SERIES = 500  # of one name; what comes then is counted as of the program "other"
+_LEAST_PAUSE = 1.0  # seconds between two writes
+_MOST_SERIES = 500  # of one name; further crashes are counted for the program "other"
 _MOST_BYTES = 1 << 20
 _OTHER = "other"
 _CRASHES = "crashenv_crashes_total"
@@ -33,17 +33,17 @@ _LAST = "crashenv_last_crash_timestamp_seconds"
 # name: (type, help)
 _METRICS = {
     _CRASHES: ("counter", "Crashes, by kind of report, signal and program."),
-    _CUT: ("counter", "Reports of which a part is missing."),
+    _CUT: ("counter", "Reports with a part missing."),
     _LOST: ("counter", "Reports that came too fast and were left out."),
     _UNKEPT: ("counter", "Reports that the store could not keep."),
-    _SENT: ("counter", "What became of crashes that were to be sent, by sink."),
+    _SENT: ("counter", "Crashes by sink and result of sending."),
     _WAITING: ("gauge", "Crashes that wait to be sent, by sink."),
     _LAST: ("gauge", "When the newest crash was reported, in seconds since 1970."),
 }
 
 
 class Metrics:
-    """Keeps ``path``; what was sent is what the store's marks of the ``sinks`` say."""
+    """Keeps the file ``path``; the marks of the ``sinks`` in the store say what was sent."""
 
     def __init__(self, path: str, sinks: "Sequence[tuple[str, Marks]]" = ()) -> None:
         self._path = path
@@ -102,7 +102,7 @@ class Metrics:
             self._values[_WAITING][_labels(sink=sink)] = waiting
 
     def child_ended(self, pid: int, status: int) -> None:
-        if self._sinks:  # it may be what sends
+        if self._sinks:  # it may be the sender
             self._write_soon()
 
     def finish(self, wait_until: "WaitUntil") -> None:
@@ -119,7 +119,7 @@ class Metrics:
 
 
 def _labels(**values: str) -> str:
-    """``{kind="exception"}``; the characters that are printed as they are need two escapes."""
+    """Return ``{kind="exception"}``, with backslashes and quotation marks escaped."""
     message = []
     for name, value in values.items():
         text = printable(value).replace("\\", "\\\\").replace('"', '\\"')
@@ -128,7 +128,7 @@ def _labels(**values: str) -> str:
 
 
 def _read(path: str) -> "Iterator[tuple[str, str, float]]":
-    """What an earlier monitor wrote; whatever else stands there is none of ours."""
+    """Yield what an earlier monitor wrote, and ignore everything else."""
     try:
         with open(path, "rb") as file:
             if not os.path.isfile(path):

@@ -1,7 +1,7 @@
-"""Exit statuses of Windows: which of them are crashes, and which dump belongs to one.
+"""Exit statuses on Windows: which of them are crashes, and which dump matches one.
 
-A process that an exception ended has the exception's code for its exit status
-(winnt.h, ntstatus.h). faulthandler is called for exceptions that are handled as well, such
+A process that was ended by an exception has the exception's code as its exit status
+(winnt.h, ntstatus.h). faulthandler is also called for exceptions that are handled, such
 as those that ctypes turns into OSError, so a dump alone proves nothing.
 """
 
@@ -9,8 +9,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-# The two highest bits are the severity; from there on they are of negative numbers, as
-# sys.exit(-1) makes them.
+# The two highest bits are the severity; from 0xF0000000 on they are small negative numbers,
+# as from sys.exit(-1).
 _ERRORS = range(0xC0000000, 0xF0000000)
 _NO_CRASHES = (
     0xC000013A,  # Ctrl-C, Ctrl-Break, a window that was closed
@@ -36,7 +36,7 @@ _NAMES = {
     _FAST_FAIL: "stack buffer overrun or abort",
     0xE06D7363: "C++ exception",
 }
-# What faulthandler writes of a signal, and the code of the same thing as an exception.
+# What faulthandler writes for a signal, and the code of the corresponding exception.
 _SIGNALS = {
     "Segmentation fault": 0xC0000005,
     "Illegal instruction": 0xC000001D,
@@ -46,17 +46,17 @@ _SIGNALS = {
 }
 _EXCEPTION = "Windows fatal exception: "
 _SIGNAL = "Fatal Python error: "
-DUMPS = (_EXCEPTION.encode(), _SIGNAL.encode())  # what a dump of an exception begins with
+DUMPS = (_EXCEPTION.encode(), _SIGNAL.encode())  # how a dump of an exception begins
 
 
 def is_crash(status: "Any") -> bool:
-    """Whether an exception that nothing handled ended the process."""
+    """Return whether an unhandled exception ended the process."""
     is_error = isinstance(status, int) and _ERRORS.start <= status < _ERRORS.stop
     return is_error and status not in _NO_CRASHES
 
 
-def told(status: int) -> str:
-    """``0xC0000005 (access violation)``."""
+def described(status: int) -> str:
+    """Return ``0xC0000005 (access violation)``."""
     if status == _ABORTED:
         return "abort (status 3)"
     name = _NAMES.get(status, "")
@@ -64,7 +64,7 @@ def told(status: int) -> str:
 
 
 def belongs(dump: bytes, status: "Any") -> bool:
-    """Whether what ``dump`` tells is what ended a process with ``status``."""
+    """Return whether ``dump`` matches the ``status`` with which a process ended."""
     if not isinstance(status, int):
         return False
     line = dump.partition(b"\n")[0].decode("ascii", "replace").strip()

@@ -1,19 +1,19 @@
-"""How many processes the OOM killer took from this process's cgroup."""
+"""The memory of this process's cgroup, and how many of its processes the OOM killer killed."""
 
 _MOUNT = "/sys/fs/cgroup"
-# The peak is there from Linux 5.19 on.
+# memory.peak exists from Linux 5.19 on.
 _V2 = "memory.peak", "memory.max"
 _V1 = "memory.max_usage_in_bytes", "memory.limit_in_bytes"
 _NO_LIMIT = 1 << 62  # in v1 a number of pages that no machine has
 
 
 def kills() -> "int | None":
-    """The count so far, or None where the kernel does not tell (cgroups(7)).
+    """Return the count so far, or None if the kernel has none (cgroups(7)).
 
     cgroup v2 has it in ``memory.events``, v1 in ``memory.oom_control``. In a
     container the path may be the host's while the mount begins at the container's
-    own cgroup, so that one is looked at next. A root cgroup has no such file;
-    there the whole machine's count serves (proc(5), vmstat).
+    own cgroup, so that one is read next. A root cgroup has no such file;
+    there the whole machine's count is used (proc(5), vmstat).
     """
     for path in (*_files(), "/proc/vmstat"):
         try:
@@ -28,12 +28,12 @@ def kills() -> "int | None":
 
 
 def memory() -> "tuple[int | None, int | None]":
-    """Peak and limit of this process's cgroup in bytes; None where there is none."""
+    """Return the peak and the limit of this process's cgroup in bytes; None if there is none."""
     for path in _files():
         folder, name = path.rsplit("/", 1)
         names = _V2 if name == "memory.events" else _V1
         limit = _number(folder + "/" + names[1])
-        if limit is not None:  # neither a root cgroup nor one without a limit
+        if limit is not None:  # not a root cgroup, nor one without a limit
             return _number(folder + "/" + names[0]), limit
     return None, None
 

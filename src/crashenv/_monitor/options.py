@@ -1,4 +1,4 @@
-"""What the monitor is asked for, by ``crashenv run`` or by a program."""
+"""The monitor's options, from ``crashenv run`` or from a program."""
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -9,12 +9,12 @@ if TYPE_CHECKING:
 
 
 class Options:
-    """``command`` is what is to be run.
+    """``command`` is the command to run.
 
     ``store`` is the folder of the records, or None for the user's own; it keeps the
-    newest ``most_records`` and ``most_bytes`` of them. ``receivers`` make who is given
-    each record; they are called once, before the program starts, so what they import
-    costs each start. ``quiet`` prints no line for each crash.
+    newest ``most_records`` and ``most_bytes`` of them. ``receivers`` are functions that
+    return a receiver of the records; they are called once, before the program starts, so
+    their imports cost each start. With ``quiet``, no line is printed for each crash.
     """
 
     def __init__(self, command: "Sequence[str]") -> None:

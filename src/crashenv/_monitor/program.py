@@ -13,8 +13,8 @@ else:
 NOT_EXECUTABLE = 126
 NOT_FOUND = 127
 
-# CPython ignores these before any Python code runs, so that nobody can tell what they
-# were. subprocess (restore_signals) gives them the default action too.
+# CPython ignores these before any Python code runs, so their earlier dispositions are
+# unknown. subprocess (restore_signals) also restores the default action.
 _IGNORED_BY_PYTHON = ("SIGPIPE", "SIGXFSZ")
 
 
@@ -23,12 +23,12 @@ class Dispositions:
 
     def __init__(self) -> None:
         self._child_ignored = _signal.getsignal(_signal.SIGCHLD) == _signal.SIG_IGN
-        # Ignored, it would keep wait() from telling how a child ended (wait(2), NOTES).
+        # If it is ignored, wait() does not return how a child ended (wait(2), NOTES).
         _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
         self._mask = _signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals())
 
     def restore(self) -> None:
-        """In the child. Caught signals get the default action from execve(2)."""
+        """Restore them in the child; execve(2) gives caught signals their default action."""
         for name in _IGNORED_BY_PYTHON:
             _signal.signal(getattr(_signal, name), _signal.SIG_DFL)
         if self._child_ignored:
@@ -45,10 +45,10 @@ def start(
     stderr: "int | None" = None,
     is_apart: bool = False,
 ) -> int:
-    """Return the process id. Raises OSError if there can be no process.
+    """Start a process and return its id. Raise OSError if it cannot be created.
 
-    If it cannot be executed, it prints a line and exits with the status that shells
-    use. If it ``is_apart``, it has a process group of its own, and prints no line.
+    If the command cannot be executed, the process prints a line and exits with the status
+    that shells use. If it ``is_apart``, it has its own process group, and prints no line.
     """
     pid = os.fork()
     if pid:
@@ -74,7 +74,7 @@ def start(
 
 
 def _lead_a_group(pid: int) -> None:
-    """In the parent and in the child, for either may be the first to need the group."""
+    """Called in the parent and in the child: either may be the first to need the group."""
     try:
         os.setpgid(pid, pid)
     except OSError:  # EACCES: the child has executed already; ESRCH: it has ended
@@ -82,7 +82,7 @@ def _lead_a_group(pid: int) -> None:
 
 
 def _execute(command: "list[str]", environment: "Mapping[str, str]") -> None:
-    """execvpe(3): the search, and the shell for a script without ``#!``."""
+    """Search and execute like execvpe(3), with the shell for a script without ``#!``."""
     error: OSError = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
     for path in _candidates(command[0], environment):
         try:

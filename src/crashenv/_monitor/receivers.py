@@ -1,4 +1,4 @@
-"""Who is given each record: the ``--on-crash`` program, what sends, counts or sums up."""
+"""The receivers of each record: the ``--on-crash`` program, sinks, metrics and summaries."""
 
 from time import monotonic
 
@@ -15,35 +15,35 @@ if TYPE_CHECKING:
     WaitUntil = Callable[[Callable[[], bool], float], bool]
 
     class Receiver(Protocol):
-        """Never blocks, but in ``finish``, and then no longer than its own limit.
+        """Blocks only in ``finish``, and then no longer than its own limit.
 
-        ``deadline`` is when ``work`` wants to be called, monotonic, or None; ``work``
-        moves it on.
+        ``deadline`` is the monotonic time when ``work`` should be called, or None; ``work``
+        sets the next one.
         """
 
         deadline: float | None
 
         def take(self, record: Record, content: bytes, path: str) -> None:
-            """A record was kept, ``content`` as one line of JSON, in ``path``.
+            """Take a record that was stored in ``path``; ``content`` is its line of JSON.
 
-            The path is empty if the store could not keep it.
+            The path is empty if it could not be stored.
             """
 
         def work(self) -> None: ...
 
         def child_ended(self, pid: int, status: int) -> None:
-            """A child of the monitor, not the program, ended with that wait status."""
+            """A child of the monitor, not the program, ended with this wait status."""
 
         def finish(self, wait_until: WaitUntil) -> None:
-            """The program has ended, and every record was taken.
+            """The program has ended, and all records were taken.
 
-            ``wait_until(is_done, seconds)`` goes on with all of the monitor's work, and
+            ``wait_until(is_done, seconds)`` continues the monitor's other work, and
             returns False if that takes longer, or if a signal asks the monitor to end.
             """
 
 
 class Receivers:
-    """All of them. What one raises costs a line, and never the monitor."""
+    """All receivers. If one raises an exception, a line is printed, and the monitor continues."""
 
     def __init__(
         self,
@@ -55,17 +55,17 @@ class Receivers:
             try:
                 self._all.append(make(dispositions))
             except Exception as error:
-                say("cannot start what receives the records: %r" % error)
+                say("cannot start a receiver of the records: %r" % error)
 
     def deadlines(self) -> "list[float]":
         return [one.deadline for one in self._all if one.deadline is not None]
 
     def work(self) -> None:
-        """Let those work whose time has come."""
+        """Let the receivers work whose deadline has come."""
         now = monotonic()
         for one in self._all[:]:
             is_due = one.deadline is not None and one.deadline <= now
-            if is_due and not _guarded(one.work):  # or it would be called for ever
+            if is_due and not _guarded(one.work):  # otherwise it would be called for ever
                 self._all.remove(one)
 
     def take(self, record: "Record", content: bytes, path: str) -> None:
@@ -82,7 +82,7 @@ class Receivers:
 
 
 def _guarded(call: "Callable[..., None]", *arguments: "Any") -> bool:
-    """Whether ``call`` returned: the program must not lose its parent for what it raises."""
+    """Return whether ``call`` succeeded: an exception must not cost the program its parent."""
     try:
         call(*arguments)
     except Exception as error:

@@ -1,4 +1,4 @@
-"""What comes out of the program's pipe: kept, told in one line, given to the receivers."""
+"""The reports from the program's pipe: stored, printed in one line, passed to the receivers."""
 
 import os
 import select
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from crashenv.records import Ending, Record
 
 _QUIET = 0.5  # seconds without a byte, after which a dump is complete
-# Of a flood, what waits to be kept; the pipe is read on all the same.
+# The most that waits to be stored in a flood of reports; the pipe is still read.
 _MOST_WAITING = 1000
 _MOST_BYTES = 4 << 20
 _MOST_UNCLAIMED = 100
@@ -33,9 +33,9 @@ _ATOMIC = 4096  # bytes that are written to a pipe in one piece (PIPE_BUF, pipe(
 
 
 class Reports:
-    """``pid`` is the program's; ``last_byte`` says when it last wrote, monotonic.
+    """``pid`` is the program's; ``last_byte`` is the monotonic time of its last write.
 
-    Where it does not ``believe dumps``, one counts only with a death that it belongs to.
+    Without ``believes_dumps``, a dump counts only with a death that it matches.
     """
 
     def __init__(
@@ -49,10 +49,10 @@ class Reports:
         self._waiting: list[Frame] = []
         self._waiting_bytes = 0
         self._believes_dumps = believes_dumps
-        # Dumps, which do not say whose they are, and until when a death may claim them.
+        # Dumps, which do not name their process, and until when a death may claim them.
         self._unclaimed: list[tuple[float, Frame]] = []
         self._lost = self._lost_before = 0
-        # The program's own newest record, which its ending belongs to.
+        # The program's newest record, which gets its ending.
         self._newest: tuple[str, Record] | None = None
         folder = options.store or _store.default_folder()
         self._store = _store.Store(folder, options.most_records, options.most_bytes)
@@ -61,19 +61,19 @@ class Reports:
     # --- while the program runs
 
     def feed(self, data: bytes) -> None:
-        """Take what the program wrote."""
+        """Process bytes that the program wrote."""
         if self._options.earlier is not None:
             self._forward(data)
         self.last_byte = monotonic()
         self._is_flushed = False
         try:
             self._queue(self._splitter.feed(data))
-        except MemoryError:  # of which what was waiting for its end has most
+        except MemoryError:  # the incomplete report uses most of it
             say("no memory for a report")
             self._splitter = Splitter()
 
     def _forward(self, data: bytes) -> None:
-        """To the crash output that was set before; what has no room there soon is left out."""
+        """Write to the crash output that was set before, as far as it soon has room."""
         try:
             fd = self._options.earlier
             if isinstance(fd, str):
@@ -82,7 +82,7 @@ class Reports:
                 path = crashfile.expand_pid(crashfile.expand(fd), self._pid)
                 fd = self._options.earlier = crashfile.open_file(path)
             view = memoryview(data)
-            if os.name == "nt":  # it is in a mode in which no write waits
+            if os.name == "nt":  # it is in a mode in which writes do not wait
                 from crashenv._seldom import windows
 
                 while view:
@@ -96,7 +96,7 @@ class Reports:
             pass
         except (OSError, ValueError) as error:  # its reader has gone, or it cannot be opened
             self._options.earlier = None
-            say("the earlier crash output gets nothing: %s" % error)
+            say("cannot write to the earlier crash output: %s" % error)
 
     def _queue(self, frames: "list[Frame]") -> None:
         for frame in frames:
@@ -112,7 +112,7 @@ class Reports:
                 self._waiting_bytes += len(frame.raw)
 
     def timeouts(self) -> "list[float]":
-        """In how many seconds ``work``, or ``flush``, has something to do."""
+        """Return in how many seconds ``work``, or ``flush``, has something to do."""
         found: list[float] = [0] if self._waiting else []
         now = monotonic()
         if self._unclaimed and self._believes_dumps:
@@ -122,7 +122,7 @@ class Reports:
         return found
 
     def work(self) -> None:
-        """Keep one report."""
+        """Store one report."""
         if self._believes_dumps and self._unclaimed and self._unclaimed[0][0] <= monotonic():
             self._waiting.append(self._unclaimed.pop(0)[1])
         if self._waiting:
@@ -130,14 +130,14 @@ class Reports:
             self._waiting_bytes = max(0, self._waiting_bytes - len(frame.raw))
             try:
                 self._keep(build.record(frame))
-            except Exception as error:  # the program must not lose its parent for that
-                say("cannot keep a report: %r" % error)
+            except Exception as error:  # this must not cost the program its parent
+                say("cannot store a report: %r" % error)
 
     def is_quiet(self) -> bool:
         return not self._is_flushed and monotonic() - self.last_byte >= _QUIET
 
     def flush(self, is_early: bool) -> None:
-        """Take what is there for a whole dump; not yet if its process is about to end of it."""
+        """Treat a dump as complete; if its process is about to end, wait for the end instead."""
         if is_early:
             self.last_byte = monotonic()
         else:
@@ -147,7 +147,7 @@ class Reports:
     # --- when it has ended
 
     def program_ended(self, ending: "Ending", stderr: "bytes | None", words: str = "") -> None:
-        """Keep what it left, and its death if that was a crash."""
+        """Store its last reports, and its death if that was a crash."""
         self._is_flushed = True
         self._queue(self._splitter.flush())
         dump = None
@@ -179,14 +179,14 @@ class Reports:
         return record
 
     def member_ended(self, member: "Member") -> None:
-        """Keep a descendant's death, with its own dump if it wrote one."""
+        """Store a descendant's death, with its own dump if it wrote one."""
         run_time = monotonic() - member.began
         ending = deaths.ending_of_member(member.status, run_time, member.oom_kills, member.times)
         dump = None
         if deaths.is_core_signal(ending) or member.is_gone:
             self._queue(self._splitter.flush())
             dump = self._claim(member.thread.encode())
-        if member.is_gone and dump is None:  # nobody can tell how it ended
+        if member.is_gone and dump is None:  # how it ended is unknown
             return
         raw = dump.raw if dump else b""
         if member.is_gone:
@@ -195,7 +195,7 @@ class Reports:
         self._keep_member(member, ending, raw)
 
     def process_ended(self, process: "Ended", ending: "Ending") -> None:
-        """The same, of a process of which nothing is known but how it ended."""
+        """The same for a process of which only the ending is known."""
         self._queue(self._splitter.flush())
         dump = self._claim_by_status(ending["status"])
         if dump is not None or deaths.is_crash(ending, None):
@@ -215,7 +215,7 @@ class Reports:
         self._keep(record)
 
     def _claim_by_status(self, status: "int | None") -> "Frame | None":
-        """The newest dump of what ended a process with ``status``."""
+        """Return the newest dump that matches ``status``."""
         found = [item for item in self._unclaimed if ntstatus.belongs(item[1].raw, status)]
         if not found:
             return None
@@ -223,7 +223,7 @@ class Reports:
         return found[-1][1]
 
     def _claim(self, thread: bytes) -> "Frame | None":
-        """The newest dump in which ``thread`` is."""
+        """Return the newest dump that contains ``thread``."""
         found = [item for item in self._unclaimed if thread in item[1].raw]
         if not found:
             return None
@@ -231,14 +231,14 @@ class Reports:
         return found[-1][1]
 
     def finish(self) -> None:
-        """Keep what is left, and tell what was lost."""
+        """Store what is left, and say what was lost."""
         self._is_flushed = True
         self._queue(self._splitter.close())
         self._keep_waiting()
         if self._lost:
             say("%d reports came too fast and were left out" % self._lost)
         if self._splitter.skipped:
-            say("%d bytes of the program were no report" % self._splitter.skipped)
+            say("%d bytes in the pipe were not reports" % self._splitter.skipped)
 
     # --- one record
 
@@ -252,7 +252,7 @@ class Reports:
     def _keep(self, record: "Record") -> None:
         record["time"] = record["time"] or timestamp(time_ns())
         record.setdefault("command", self._options.command)
-        if record["program"] is None:  # of a dump, which has no header
+        if record["program"] is None:  # a dump has no header
             record["program"] = deaths.program(self._options.command)
         resource.add(record)
         if self._lost != self._lost_before:
@@ -270,7 +270,7 @@ class Reports:
         try:
             return self._store.add(record["id"], content)
         except OSError as error:
-            say("cannot keep a report: %s" % error)
+            say("cannot store a report: %s" % error)
             return ""
 
     def _add_ending(self, ending: "Ending") -> None:
@@ -281,7 +281,7 @@ class Reports:
         try:
             self._store.replace(path, _json(record))
         except OSError as error:
-            say("cannot keep an ending: %s" % error)
+            say("cannot store an ending: %s" % error)
 
     def _tell(self, record: "Record", path: str) -> None:
         place = ", ".join(filter(None, [_thread(record), record["where"]]))

@@ -1,8 +1,8 @@
-"""What the environment says of the program: its release, and where it runs.
+"""The program's release, and where it runs, from the environment.
 
-The variables of those who read it: Sentry's and OpenTelemetry's own, and the names that
-the documentation of Kubernetes gives what its downward API tells. A program that crashed
-cannot be asked any more, and who sends its crash later may have another environment.
+The variables are those of Sentry and OpenTelemetry, and the names that the documentation
+of Kubernetes uses for its downward API. A crashed program cannot be asked later, and the
+process that sends its crash may have another environment.
 """
 
 import os
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from crashenv.records import Record
 
-# As sentry_sdk.utils.get_default_release has them.
+# From sentry_sdk.utils.get_default_release.
 _RELEASE = (
     "SENTRY_RELEASE",
     "HEROKU_BUILD_COMMIT",
@@ -28,8 +28,8 @@ _RELEASE = (
 )
 _ENVIRONMENT = ("SENTRY_ENVIRONMENT",)
 _SERVICE_NAME = ("OTEL_SERVICE_NAME",)
-_IN_KUBERNETES = "KUBERNETES_SERVICE_HOST"  # which each pod has; elsewhere the names are others'
-# By OpenTelemetry's names for them.
+_IN_KUBERNETES = "KUBERNETES_SERVICE_HOST"  # set in each pod; elsewhere the names mean other things
+# OpenTelemetry's names for them.
 _KUBERNETES = {
     "k8s.pod.name": ("POD_NAME", "MY_POD_NAME", "K8S_POD_NAME", "KUBERNETES_POD_NAME"),
     "k8s.pod.uid": ("POD_UID", "MY_POD_UID", "K8S_POD_UID"),
@@ -46,7 +46,7 @@ _MOST = 100
 
 
 def add(record: "Record", environment: "Mapping[str, str]" = os.environ) -> None:
-    """Add ``release``, ``environment`` and ``resource`` to it, as far as they are told."""
+    """Add ``release``, ``environment`` and ``resource`` to the record, as far as they are known."""
     release, name = _first(_RELEASE, environment), _first(_ENVIRONMENT, environment)
     if release:
         record["release"] = release
@@ -69,13 +69,13 @@ def _first(variables: "tuple[str, ...]", environment: "Mapping[str, str]") -> st
 
 
 def _service(environment: "Mapping[str, str]") -> "dict[str, str]":
-    """It wins over the same among the attributes (OpenTelemetry's resource SDK)."""
+    """Return the name, which wins over that in the attributes (OpenTelemetry's resource SDK)."""
     name = _first(_SERVICE_NAME, environment)
     return {"service.name": name} if name else {}
 
 
 def _attributes(environment: "Mapping[str, str]") -> "dict[str, str]":
-    """``key=value,key=value``, percent-encoded (OpenTelemetry's resource SDK)."""
+    """Parse ``key=value,key=value``, percent-encoded (OpenTelemetry's resource SDK)."""
     found = {}
     for item in environment.get(_ATTRIBUTES, "").split(",")[:_MOST]:
         key, equals, value = item.partition("=")

@@ -1,15 +1,15 @@
-"""The monitor's own words."""
+"""Messages of the monitor."""
 
 import os
 import select
 
 _PATIENCE = 100  # ms
-_LONGEST = 1000  # bytes; no more than PIPE_BUF never blocks where poll(2) says so
+_LONGEST = 1000  # bytes; up to PIPE_BUF, a write does not block after poll(2) allowed it
 _LONGEST_TEXT = 300  # characters
 
 
 def say(text: str) -> None:
-    """Write a line to stderr, unless nobody reads there."""
+    """Write a line to stderr, unless nobody reads it."""
     line = text.encode("utf-8", "backslashreplace")[:_LONGEST]
     try:
         if os.name == "nt":  # has no poll
@@ -24,6 +24,6 @@ def say(text: str) -> None:
 
 
 def printable(text: str) -> str:
-    """One line that cannot steer a terminal."""
+    """Return one line that cannot control a terminal."""
     short = text if len(text) <= _LONGEST_TEXT else text[: _LONGEST_TEXT - 1] + "…"
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in short)

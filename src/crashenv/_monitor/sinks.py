@@ -1,12 +1,12 @@
-"""``--sink``: who starts ``crashenv send``, once a crash is there to be sent.
+"""``--sink``: start ``crashenv send`` when there is a crash to send.
 
-The monitor itself loads neither sockets nor TLS, which would be more than all of it, and
-never waits for a network: a process of its own sends, one at a time for each sink, and
-ends when nothing waits or when it is no use now. So a receiver that is away costs a
-process now and then, and one that hangs costs nothing but that process. It is executed
-anew, not forked from the monitor: it has the version of crashenv that is installed now,
-none of the reports that the monitor holds in memory, and no end of the program's pipe. An
-address, which may have a key in it, is in its environment, where other users cannot see it.
+The monitor itself loads neither sockets nor TLS, which need more memory than all of it, and
+never waits for a network. A separate process sends, one at a time for each sink, and
+ends when nothing is waiting or sending has no chance now. So an unreachable receiver costs a
+process now and then, and one that hangs costs only that process. The process is executed,
+not only forked from the monitor: it has the version of crashenv that is installed now,
+no copies of the reports that the monitor holds in memory, and no end of the program's pipe.
+The address, which may contain a key, is in its environment, where other users cannot see it.
 """
 
 import os
@@ -32,16 +32,16 @@ else:
 
 _VARIABLE = "CRASHENV_SINK"  # of "crashenv send"
 _LONGEST_AT_END = 2.0  # seconds after the program's end, for all sinks together
-_PATIENCE = "1"  # seconds that a receiver may go on failing; then we come again later
+_PATIENCE = "1"  # seconds to try if a receiver fails; we try again later
 _LEAST_PAUSE = 1.0  # seconds from one start to the next
-_HOUR = 3600.0  # after which one that was left out may be due
-_PAUSE = 15.0  # where the sender failed
-_LONG_PAUSE = 600.0  # where it cannot write down what was sent, and would send it again
+_HOUR = 3600.0  # after that, a crash that was left out may be due
+_PAUSE = 15.0  # if the sender failed
+_LONG_PAUSE = 600.0  # if it cannot record what was sent, and would send it again
 _NO_MARKS = 2
 _TELLS_ITSELF = (0, 1, 2)  # the statuses of "crashenv send"
 _MOST_UNKEPT = 64  # records that no store has
 _MOST_BYTES = 8 << 20
-# Isolated, for the variables and the folder of the program's are not meant for it.
+# Isolated, because the variables and the folder are those of the program.
 _FLAGS = ("-I", "-S", "-c")
 _CODE = (
     "import sys; sys.path.append(sys.argv.pop(1)); "
@@ -50,7 +50,7 @@ _CODE = (
 
 
 class Sinks:
-    """``arguments`` are more of ``crashenv send``'s: ``--redact`` and ``--sink-limit``."""
+    """``arguments`` are passed to ``crashenv send``: ``--redact`` and ``--sink-limit``."""
 
     def __init__(
         self,
@@ -85,7 +85,7 @@ class Sinks:
         self._set_deadline()
 
     def finish(self, wait_until: "WaitUntil") -> None:
-        """What does not get through in two seconds is for the next monitor."""
+        """Wait two seconds; the next monitor sends what is left."""
         for sender in self._senders:
             sender.hurry()
         self._set_deadline()
@@ -95,7 +95,7 @@ class Sinks:
 
 
 class _Sender:
-    """Of one sink. ``deadline`` is when to begin, None if nothing waits for that."""
+    """The sender for one sink. ``deadline`` is when to start it, None if nothing is waiting."""
 
     def __init__(
         self,
@@ -110,7 +110,7 @@ class _Sender:
         self._arguments = list(arguments)
         self._dispositions = dispositions
         self._unkept: list[bytes] = []  # records that no store has
-        self._in_hand: list[bytes] = []  # those of them that are being sent
+        self._in_hand: list[bytes] = []  # those that are being sent
         self._pid = 0
         self._began = 0.0
         self._sent_before = 0
@@ -120,17 +120,17 @@ class _Sender:
             self._plan()
 
     def _waiting(self, is_start: bool = False) -> int:
-        """How many records wait; when a sink is new, those that are there do not."""
+        """Return how many records are waiting; for a new sink, not those that exist already."""
         try:
             self._marks.load()
             if is_start:
                 self._marks.begin(now=True)
             return 0 if self._marks.is_new else len(self._marks.waiting())
-        except OSError:  # nobody can keep a record there either, which is said elsewhere
+        except OSError:  # then records cannot be stored there either, which is reported elsewhere
             return 0
 
     def _plan(self) -> None:
-        """Begin soon, or when the receiver may be asked again."""
+        """Plan to start soon, or when the receiver may be tried again."""
         now = monotonic()
         self.deadline = max(now + self._marks.until - time(), self._began + _LEAST_PAUSE, now)
 
@@ -140,7 +140,7 @@ class _Sender:
         elif len(self._unkept) < _MOST_UNKEPT and sum(map(len, self._unkept)) < _MOST_BYTES:
             self._unkept.append(content)
         else:
-            say("%s: a crash that no store has was not sent" % self._address.shown)
+            say("%s: a crash that could not be stored was not sent" % self._address.shown)
         if not self._pid and self.deadline is None:
             self._marks.load()
             self._plan()
@@ -150,7 +150,7 @@ class _Sender:
             self._start()
 
     def hurry(self) -> None:
-        """The program has ended. A receiver that is to be left alone still is."""
+        """The program has ended: start now, unless the receiver must be left alone."""
         self._began = 0.0
         if (self._is_wanted or self._unkept) and not self._pid:
             self._plan()
@@ -181,7 +181,7 @@ class _Sender:
                 is_apart=True,
             )
         except OSError as error:
-            say("%s: cannot start what sends: %s" % (self._address.shown, error))
+            say("%s: cannot start the sender: %s" % (self._address.shown, error))
             self.deadline = monotonic() + _PAUSE
         else:
             self._in_hand, self._unkept = self._unkept, []
@@ -198,7 +198,7 @@ class _Sender:
         if code:
             self._unkept = self._in_hand + self._unkept
         if code not in _TELLS_ITSELF:
-            say("%s: what sends ended with status %d" % (self._address.shown, code))
+            say("%s: the sender ended with status %d" % (self._address.shown, code))
         waiting = self._waiting()
         if self._unkept or (self._is_wanted and not code):
             self._plan()
@@ -211,7 +211,7 @@ class _Sender:
             self.deadline = max(self.deadline, monotonic() + pause)
 
     def stop(self) -> None:
-        """Nobody waits any longer. What is not marked is sent by the next one."""
+        """Stop the sender. The next one sends what is not marked."""
         if not self._pid:
             return
         try:
@@ -221,5 +221,5 @@ class _Sender:
         except OSError:
             return
         if is_new:
-            text = "%s: did not answer in time; crashes that wait: %d"
+            text = "%s: did not answer in time; crashes waiting: %d"
             say(text % (self._address.shown, self._waiting() + len(self._in_hand)))

@@ -1,8 +1,8 @@
 """``--capture-stderr``: a process that passes the program's stderr on and keeps its end.
 
-A process of its own, so that it outlives a monitor that is killed, and serves what
-the program left running after the program and its monitor have gone: none of them
-may find its stderr broken. It ends with the last writer.
+It is a separate process, so that it outlives a monitor that is killed, and keeps serving
+processes that the program left running: their stderr must not break. It ends with the
+last writer.
 """
 
 import os
@@ -17,14 +17,14 @@ _CHUNK = 1 << 16
 
 
 class Tee:
-    """``pid`` is the process's; ``stderr`` is what to give to the program, then to close.
+    """``pid`` is the process's; ``stderr`` is for the program, and is to be closed then.
 
-    Where stderr is a terminal the program gets another terminal, for with a pipe it
+    If stderr is a terminal, the program gets another terminal, because with a pipe it
     would lose its colours and progress bars. Raises OSError.
     """
 
     def __init__(self, settle: "Callable[[], None]") -> None:
-        """``settle`` is called in the new process, and lets go of what is not its own."""
+        """``settle`` is called in the new process, and closes what it does not need."""
         self._terminal = os.isatty(2)
         source, self.stderr = _open_terminal() if self._terminal else os.pipe()
         asked, self._ask = os.pipe()
@@ -51,9 +51,9 @@ class Tee:
             _copy_size(2, self._source)
 
     def tail(self, timeout: float) -> "bytes | None":
-        """The last bytes, after all that were written were passed on.
+        """Return the last bytes, after all bytes written so far were passed on.
 
-        None if that takes longer than ``timeout`` seconds. To be called once.
+        Return None if that takes longer than ``timeout`` seconds. Call it only once.
         """
         content = b""
         try:
@@ -74,7 +74,7 @@ class Tee:
 
 
 def _open_terminal() -> "tuple[int, int]":
-    """A terminal with the settings and the size of stderr, which changes no byte."""
+    """Open a terminal with the settings and the size of stderr, which changes no bytes."""
     import termios
 
     master, slave = os.openpty()
@@ -114,7 +114,7 @@ def _pass_on(source: int, asked: int, answer: int) -> None:
             del tail[:-TAIL]
             if not chunk or not _write(chunk):
                 break
-        elif asked in ready:  # and nothing is left to be passed on
+        elif asked in ready:  # and there is nothing left to pass on
             poll.unregister(asked)
             _write(bytes(tail), answer)
             os.close(answer)
@@ -124,13 +124,13 @@ def _pass_on(source: int, asked: int, answer: int) -> None:
 
 
 def _write(data: bytes, fd: int = 2) -> bool:
-    """Whether anybody can read what is written to ``fd``."""
+    """Write to ``fd``; return whether it can still be read."""
     view = memoryview(data)
     while view:
         try:
             view = view[os.write(fd, view) :]
         except BrokenPipeError:
-            return False  # the program's next write has to fail as this one did
+            return False  # the program's next write must fail like this one
         except BlockingIOError:
             poll = select.poll()
             poll.register(fd, select.POLLOUT)

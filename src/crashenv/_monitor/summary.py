@@ -1,6 +1,6 @@
-"""``--summary``: Markdown for the summary of a job.
+"""``--summary``: Markdown for a job summary.
 
-GitHub shows what is appended to ``$GITHUB_STEP_SUMMARY``, no more than 1 MiB of it for
+GitHub shows what is appended to ``$GITHUB_STEP_SUMMARY``, at most 1 MiB for
 each step; GitLab shows the same in a comment. No text of a crash becomes markup.
 """
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 _MOST_KINDS = 30
 _LONGEST_TEXT = 8000  # characters
 _MOST_BYTES = 900_000
-# All that CommonMark and GitHub's additions give a meaning, "." and ":" of addresses among it.
+# All characters with a meaning in CommonMark and GitHub's additions, also "." and ":" of addresses.
 _MARKUP = frozenset("\\`*_{}[]()<>#+-.!|~@&:$\"'=^")
 
 
 class Summary:
-    """Appends to ``path`` when the program has ended, nothing if there was no crash.
+    """Appends to ``path`` when the program has ended, if there was a crash.
 
-    What matches one of ``redacted`` is taken out, as secrets are.
+    Text that matches one of ``redacted`` is removed, like secrets.
     """
 
     def __init__(self, path: str, redacted: "Sequence[re.Pattern[str]]" = ()) -> None:
@@ -47,10 +47,9 @@ class Summary:
         kept: Record = {key: record[key] for key in keys}  # type: ignore[literal-required, assignment]
         from crashenv._redact import redact
 
-        text = redact(record["text"], self._redacted)[
-            0
-        ]  # before it is cut, or half a secret might stay
-        if len(text) > _LONGEST_TEXT:  # the end tells what was raised
+        # Before it is cut: half a secret would not be found.
+        text = redact(record["text"], self._redacted)[0]
+        if len(text) > _LONGEST_TEXT:  # the end names the exception
             text = "...\n" + text[-_LONGEST_TEXT:]
         kept["text"] = text
         self._kinds[kind] = kept, seen + 1
@@ -94,7 +93,7 @@ class Summary:
 
 
 def _folded(title: str, text: str) -> str:
-    """``<pre>`` begins a block that ends with ``</pre>`` alone (CommonMark 0.31, 4.6)."""
+    """Fold the text. ``<pre>`` begins a block that only ``</pre>`` ends (CommonMark 0.31, 4.6)."""
     lines = [_printable(line) for line in text.rstrip("\n").split("\n")]
     message = "\n".join(lines).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     shape = "\n<details><summary>%s</summary>\n\n<pre>\n%s\n</pre>\n\n</details>\n"
@@ -102,7 +101,7 @@ def _folded(title: str, text: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    """One line, as references to characters, which are text wherever they stand."""
+    """Return one line with markup as character references, which are text everywhere."""
     return "".join("&#%d;" % ord(c) if c in _MARKUP else c for c in _printable(text))
 
 

@@ -1,8 +1,8 @@
-"""Python processes that were told of the crash output, and that another launcher keeps from it.
+"""Python processes that have the crash output in their environment, but were not activated.
 
-``opentelemetry-instrument``, for instance, puts its own folder first on PYTHONPATH and runs
-no sitecustomize behind it. Nothing tells when a process executes another program, so each
-one is looked at a few times after its start, ever more rarely, and then no more.
+``opentelemetry-instrument``, for instance, puts its own folder first on PYTHONPATH, and its
+sitecustomize runs no other. The kernel does not report when a process executes another
+program, so each process is checked a few times after its start, less and less often.
 """
 
 import os
@@ -13,9 +13,9 @@ from crashenv._monitor import deaths
 from crashenv._monitor.say import printable, say
 
 FIRST = 0.03  # seconds after the start
-_GROWTH = 1.3  # of the time between two looks
+_GROWTH = 1.3  # of the time between two checks
 _LAST = 5.0  # seconds after the start
-_PATIENCE = 10.0  # seconds, for what loads a long time before it runs the next sitecustomize
+_PATIENCE = 10.0  # seconds: an agent may load for long before it runs the next sitecustomize
 _GRACE = 0.5  # seconds from the end of a process until its ending is known
 _MOST = 100  # processes at a time
 _LARGEST = 1 << 20  # bytes of an environment
@@ -26,13 +26,13 @@ class _Process:
     def __init__(self, now: float) -> None:
         self.began = now
         self.next = now + FIRST
-        self.since: float | None = None  # it has been unwatched
+        self.since: float | None = None  # when it was first seen unwatched
         self.is_gone = False
         self.name = self.reason = ""
 
 
 class Unwatched:
-    """``pipe`` is our end, ``passed`` the number that the program was given the other one at."""
+    """``pipe`` is our end, ``passed`` the number of the program's end."""
 
     def __init__(self, pipe: int, passed: int) -> None:
         self._path = b"/proc/%d/fd/%d" % (os.getpid(), pipe)
@@ -42,12 +42,12 @@ class Unwatched:
         self._said: set[str] = set()
 
     def add(self, pid: int) -> None:
-        """It has just started."""
+        """Add a process that has just started."""
         if pid in self._processes or len(self._processes) < _MOST:
             self._processes[pid] = _Process(monotonic())
 
     def timeouts(self) -> "list[float]":
-        """In how many seconds ``look`` has something to do."""
+        """Return in how many seconds ``look`` has something to do."""
         now = monotonic()
         return [max(0, process.next - now) for process in self._processes.values()]
 
@@ -61,7 +61,7 @@ class Unwatched:
             except OSError:  # it was reaped, or is another user's
                 if process.is_gone or not process.reason:
                     del self._processes[pid]
-                else:  # how it has ended is told next
+                else:  # its ending is known soon
                     process.is_gone, process.next = True, now + _GRACE
                 continue
             if found is not None:
@@ -78,7 +78,7 @@ class Unwatched:
                 del self._processes[pid]
 
     def ended(self, pid: int) -> None:
-        """Say it, if this is known: the process has ended badly, or nothing will change."""
+        """Report an unwatched process that has ended with an error, or will stay unwatched."""
         process = self._processes.pop(pid, None)
         if process is not None and process.reason and process.reason not in self._said:
             self._said.add(process.reason)
@@ -88,9 +88,9 @@ class Unwatched:
             )
 
     def _look_at(self, pid: int) -> "tuple[str, str] | None":
-        """What it runs, and why it is not watched; two empty texts if it is, or may be.
+        """Return what it runs, and why it is not watched; empty texts if it is, or may be.
 
-        None if there is no environment: of a zombie, and for a moment in execve(2). Raises
+        Return None if it has no environment: a zombie, or for a moment in execve(2). Raise
         OSError.
         """
         place = "/proc/%d" % pid
@@ -110,7 +110,7 @@ class Unwatched:
         return os.path.basename(deaths.program(command)) or command[0], reason
 
     def _is_blind(self, place: str) -> bool:
-        """Whether it is a Python that has no copy of its own of the crash output."""
+        """Return whether it is a Python interpreter without a private copy of the crash output."""
         interpreter = os.path.basename(os.readlink(place + "/exe"))
         if not interpreter.startswith(("python", "pypy")):
             return False
@@ -126,7 +126,7 @@ class Unwatched:
 
 
 def _hidden_by(place: str, variables: "list[bytes]") -> str:
-    """What stands before our folder on PYTHONPATH; "" if nothing does."""
+    """Return what comes before our folder on PYTHONPATH; "" if nothing does."""
     value = b""
     for variable in variables:
         if variable.startswith(b"PYTHONPATH="):
@@ -136,16 +136,16 @@ def _hidden_by(place: str, variables: "list[bytes]") -> str:
         if os.path.abspath(entry) == ours:
             return ""
         for name in _FILES:
-            # As the process sees it: with its root, and its working directory.
+            # As the process sees it: from its root and its working directory.
             path = os.path.join(entry, name)
             seen = place + ("/root" + path if os.path.isabs(path) else "/cwd/" + path)
             if os.path.exists(seen):
                 return "%s hides crashenv's" % path
-    return "PYTHONPATH was set anew"
+    return "PYTHONPATH was replaced"
 
 
 def _ignores_environment(command: "list[str]") -> bool:
-    """Whether the interpreter was told to run no sitecustomize, or to have no PYTHONPATH."""
+    """Return whether an option makes the interpreter ignore sitecustomize or PYTHONPATH."""
     for word in command[1:]:
         if not word.startswith("-") or word in ("-", "-c", "-m"):
             return False

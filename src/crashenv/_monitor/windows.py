@@ -1,9 +1,9 @@
 """``crashenv run`` and ``crashenv collect`` on Windows.
 
-One thread waits for the program, the pipe and the job at once; another one takes what the
-job tells, for a process has to be opened while it lives. The program gets our console,
-every handle that we inherited, and what the console sends: Ctrl-C reaches it and us alike,
-so we only outlive it.
+One thread waits for the program, the pipe and the job at once; another one reads the job's
+messages, because a process must be opened while it is running. The program gets our console,
+all handles that we inherited, and the console's events: Ctrl-C reaches both of us,
+so we only have to survive it.
 """
 
 import os
@@ -58,7 +58,7 @@ def run(options: "Options") -> "NoReturn":
     except PermissionError as error:
         _fail(options, error, _NOT_EXECUTABLE)
     except OSError as error:
-        is_programs = getattr(error, "winerror", 0) in (193, 216)  # no program, of another machine
+        is_programs = getattr(error, "winerror", 0) in (193, 216)  # not a program for this machine
         _fail(options, error, _NOT_EXECUTABLE if is_programs else _OWN_FAILURE)
     _exit(monitor.watch())
 
@@ -69,7 +69,7 @@ def _fail(options: "Options", error: OSError, status: int) -> "NoReturn":
 
 
 def _exit(status: int) -> "NoReturn":
-    """With all 32 bits, as 0xC0000005 has them."""
+    """Exit with all 32 bits of the status, such as 0xC0000005."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
@@ -80,7 +80,7 @@ def _exit(status: int) -> "NoReturn":
 
 
 def _outlive_the_console() -> None:
-    """Ctrl-C and Ctrl-Break reach every process of a console, and end who does not handle them."""
+    """Handle Ctrl-C and Ctrl-Break, which end all other processes of a console."""
     for name in ("SIGINT", "SIGBREAK"):
         if _signal.getsignal(getattr(_signal, name)) != _signal.SIG_IGN:
             _signal.signal(getattr(_signal, name), _do_nothing)
@@ -107,7 +107,7 @@ class Monitor:
             subprocess.list2cmdline(options.command),
             None,
             None,
-            True,  # and all that is to be inherited, as if we were not there
+            True,  # it inherits all inheritable handles, as it would without us
             _CREATE_SUSPENDED,
             environment,
             None,
@@ -121,15 +121,15 @@ class Monitor:
         self._is_finished = False
 
     def watch(self) -> int:
-        """Return the program's exit status, after all that it left was read and kept."""
+        """Return the program's exit status, after all its reports were read and stored."""
         problem = _store.problem(self._options.store or _store.default_folder())
         if problem:
-            say("no record can be kept: %s" % problem)
+            say("records cannot be stored: %s" % problem)
         while _winapi.WaitForSingleObject(self._process, 0):
             self._guarded(self._step)
         status = int(_winapi.GetExitCodeProcess(self._process))
         run_time = monotonic() - self._began
-        self._guarded(lambda: self._take_leave(status, run_time))
+        self._guarded(lambda: self._finish(status, run_time))
         return status
 
     def _guarded(self, action: "Callable[[], None]") -> None:
@@ -176,14 +176,14 @@ class Monitor:
             self._reports = Reports(self._options, self._pid, self._receivers, believes_dumps=False)
         return self._reports
 
-    def _take_leave(self, status: int, run_time: float) -> None:
+    def _finish(self, status: int, run_time: float) -> None:
         self._is_finished = True
         self._read()
         ending = _ending(status, run_time, self._process)
         if status or self._reports is not None:
             self._receive().program_ended(ending, None)
         ended = last = monotonic()
-        while self._job.is_active():  # whoever is left may be writing, or never end
+        while self._job.is_active():  # a remaining process may be writing, or never end
             if self._reports is not None:
                 last = max(last, self._reports.last_byte)
             left = min(last + _GRACE, ended + _LONGEST_GRACE) - monotonic()
@@ -202,7 +202,7 @@ class Monitor:
 def _work_until(
     step: "Callable[[float], object]", is_done: "Callable[[], bool]", longest: float
 ) -> bool:
-    """Whether it was done within ``longest`` seconds; ``step`` does what there is to do."""
+    """Call ``step`` until ``is_done``; return whether it was within ``longest`` seconds."""
     deadline = monotonic() + longest
     while not is_done():
         if monotonic() > deadline:
@@ -212,7 +212,7 @@ def _work_until(
 
 
 def _found(name: str) -> "str | None":
-    """By PATH and PATHEXT, as cmd.exe finds it; None leaves the search to CreateProcess."""
+    """Search PATH and PATHEXT like cmd.exe; None leaves the search to CreateProcess."""
     from shutil import which
 
     return which(name)
@@ -246,7 +246,7 @@ def collect(options: "Options") -> None:
 
 
 class Collector:
-    """Reads what its parent writes, and tells of what that died."""
+    """Reads what its parent writes, and reports how the parent died."""
 
     def __init__(self, options: "Options") -> None:
         self._parent, self._process, options.command = _parent_of()
@@ -257,7 +257,7 @@ class Collector:
         threading.Thread(target=self._read, daemon=True).start()
 
     def _read(self) -> None:
-        """A pipe that somebody else has made can only be read by waiting."""
+        """Read in a thread: a pipe that another process made can only be read by waiting."""
         data = b"?"
         while data:
             try:
@@ -267,7 +267,7 @@ class Collector:
             self._chunks.put(data)
 
     def run(self) -> None:
-        """Until the end of the pipe, and what there is to do then."""
+        """Read to the end of the pipe, and finish."""
         while self._step(_LONGEST):
             pass
         if self._process and not _winapi.WaitForSingleObject(self._process, int(_PATIENCE * 1000)):
@@ -298,7 +298,7 @@ class Collector:
 
 
 def _parent_of() -> "tuple[int, int, list[str]]":
-    """Process id, handle (0 if there is none) and command line of who has started this."""
+    """Return the process id, the handle (0 if there is none) and the command line of the parent."""
     parts = os.environ.pop(PARENT, "").split("\x1f")
     if len(parts) > 2:
         return int(parts[0]), max(0, int(parts[1])), parts[2:]
@@ -314,9 +314,9 @@ def _parent_of() -> "tuple[int, int, list[str]]":
 
 
 class Hook:
-    """``--on-crash``: runs ``command`` for each record, one after the other, in a thread."""
+    """``--on-crash``: runs ``command`` for each record, one at a time, in a thread."""
 
-    LONGEST = 30.0  # seconds, for one
+    LONGEST = 30.0  # seconds for one run
     _MOST_WAITING = 64
 
     def __init__(self, command: "list[str]", dispositions: "Dispositions") -> None:
@@ -344,7 +344,7 @@ class Hook:
         if not wait_until(lambda: not self._waiting.unfinished_tasks, self.LONGEST):
             self._fail("was still running")
         if self._lost:
-            self._fail("%d crashes were not handed to it" % self._lost)
+            self._fail("was not run for %d crashes" % self._lost)
 
     def _work(self) -> None:
         while True:
@@ -385,11 +385,11 @@ class Hook:
 class Sinks:
     """``--sink``: starts ``crashenv send``, one at a time, in a thread that waits for it.
 
-    ``arguments`` are more of its own. See ``_monitor.sinks`` for why it is another process.
+    ``arguments`` are passed to it. See ``_monitor.sinks`` for why it is another process.
     """
 
     _LONGEST_AT_END = 10.0  # seconds; Windows starts a process slowly
-    _PAUSE = 15.0  # seconds to the next try where some could not be sent
+    _PAUSE = 15.0  # seconds to the next try if some could not be sent
     _CODE = (
         "import sys; sys.path.append(sys.argv.pop(1)); "
         "from crashenv.__main__ import main; sys.exit(main())"
@@ -420,7 +420,7 @@ class Sinks:
         if path:
             self._wanted.set()
         else:
-            say("a crash that no store has was not sent")
+            say("a crash that could not be stored was not sent")
 
     def work(self) -> None:
         self.deadline = None
@@ -430,7 +430,7 @@ class Sinks:
         pass
 
     def finish(self, wait_until: "Callable[[Callable[[], bool], float], bool]") -> None:
-        """What does not get through in time is for the next monitor."""
+        """Wait a while; the next monitor sends what is left."""
         wait_until(lambda: not self._is_busy and not self._wanted.is_set(), self._LONGEST_AT_END)
 
     def _work(self) -> None:
@@ -448,6 +448,6 @@ class Sinks:
                 if done.returncode:
                     self.deadline = monotonic() + self._PAUSE
             except OSError as error:
-                say("cannot start what sends: %s" % error)
+                say("cannot start the sender: %s" % error)
                 self.deadline = monotonic() + self._PAUSE
             self._is_busy = False
