@@ -165,7 +165,7 @@ class Monitored(SinkTest):
                 self.assertLess(took, 6)  # two seconds, and two starts on a busy machine
                 self.assertEqual(len(self.records()), number + 1)
                 text = result.stderr.decode().splitlines()[-1]
-                self.assertRegex(text, r"1 crash waits$|crashes that wait: 1$")
+                self.assertRegex(text, r"1 crash waits$|crashes waiting: 1$")
 
     def test_receiver_that_was_away_gets_all_from_the_next_monitor(self) -> None:
         one = self.receiver(lambda request: request.answer(503))
@@ -245,7 +245,7 @@ class Monitored(SinkTest):
         self.env["CRASHENV_SINK"] = "nonsense://%s@h/1" % SECRET
         result = self.run_monitored("print(1)")
         self.assertEqual((result.status, result.stdout), (0, b"1\n"))
-        self.assertIn(b"crashenv: nothing is sent there: CRASHENV_SINK: ", result.stderr)
+        self.assertIn(b"crashenv: CRASHENV_SINK: ", result.stderr)
         self.assertNotIn(SECRET.encode(), result.stderr)
 
     def test_flood_of_one_kind(self) -> None:
@@ -342,7 +342,7 @@ class Secrets(SinkTest):
     def test_how_many_is_told(self) -> None:
         one = self.receiver()
         self.run_monitored("raise ValueError('password=hunter2')")
-        self.assertRegex(self.send(one), r"sent 1 crash to \S+, took out [1-9]\d* secrets")
+        self.assertRegex(self.send(one), r"sent 1 crash to \S+, removed [1-9]\d* secrets")
 
     def test_server_that_says_our_key(self) -> None:
         one = self.receiver(lambda request: request.answer(403, b"no such key " + SECRET.encode()))
@@ -626,7 +626,7 @@ class Sending(SinkTest):
 
     def test_usage(self) -> None:
         self.env.pop("CRASHENV_SINK", None)
-        self.assertIn("where to?", self.check_complaint("send", status=2))
+        self.assertIn("needs --sink, or CRASHENV_SINK", self.check_complaint("send", status=2))
         for wrong in ("--sink=ftp://h", "--patience=x", "--sink-limit=-1", "--redact=("):
             self.check_complaint("send", "--sink=journald:", wrong, status=2)
         self.assertIn("No such file", self.check_complaint("send", "--sink=@/x/y", status=2))

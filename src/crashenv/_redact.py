@@ -1,8 +1,8 @@
-"""Secrets are taken out of a text before it leaves the machine.
+"""Remove secrets from a text before it leaves the machine.
 
-What is known by its look: Authorization headers, tokens of well-known services,
-passwords in URLs and behind ``=`` or ``:``, private keys. It cannot find a secret that
-looks like any other word.
+These are recognised: Authorization headers, tokens of well-known services,
+passwords in URLs and after ``=`` or ``:``, private keys. A secret that looks like
+any other word is not found.
 """
 
 import re
@@ -17,7 +17,7 @@ _NAMES = (
     r"[\w.-]{0,40}(?:passw(?:or)?d|passphrase|pwd|secret|token|api[_-]?key|access[_-]?key|"
     r"private[_-]?key|credentials?|cookie|session[_-]?id)[\w-]{0,40}"
 )
-# Each keeps what stands before the secret, in its first group.
+# The first group of each is the text before the secret, which is kept.
 _PATTERNS = tuple(
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
@@ -39,9 +39,9 @@ _SECRET_OPTION = re.compile("--?" + _NAMES, re.IGNORECASE)
 
 
 def redact(text: str, extra: "Sequence[re.Pattern[str]]" = ()) -> "tuple[str, int]":
-    """``text`` without its secrets, and how many were replaced.
+    """Return ``text`` without its secrets, and how many were replaced.
 
-    All that matches one of ``extra`` is replaced too.
+    Matches of ``extra`` are replaced too.
     """
     count = 0
     for pattern in (_PRIVATE_KEY, *_PATTERNS[1:]):
@@ -56,7 +56,7 @@ def redact(text: str, extra: "Sequence[re.Pattern[str]]" = ()) -> "tuple[str, in
 def redact_words(
     words: "Sequence[str]", extra: "Sequence[re.Pattern[str]]" = ()
 ) -> "tuple[list[str], int]":
-    """The same of a command's words, where an option's secret may be the next word."""
+    """Do the same for a command's words, where an option's secret may be the next word."""
     found, count, is_secret = [], 0, False
     for word in words:
         if is_secret and not word.startswith("-"):

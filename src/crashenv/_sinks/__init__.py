@@ -1,1 +1,1 @@
-"""Where crashes go: what is sent, to whom, and what is known to have arrived."""
+"""Sending crashes: what is sent, to which receivers, and what has arrived."""

@@ -1,7 +1,7 @@
-"""``--sink URL``: which receivers there are, and how one is named without its secrets.
+"""``--sink URL``: parse the URL, and name the receiver without its secrets.
 
-By hand: a monitor reads its sinks at the start, and importing urllib.parse would be a
-third of that.
+urllib.parse is not used: a monitor parses its sinks at the start, and the import would take
+a third of that time.
 """
 
 import os
@@ -16,26 +16,26 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _WEB = ("sentry+https", "sentry+http", "otlp+https", "otlp+http", "https", "http")
-_LOCAL = ("journald", "syslog", "eventlog")  # with a path, or nothing
+_LOCAL = ("journald", "syslog", "eventlog")  # followed by a path, or nothing
 _EXAMPLES = "sentry+https://KEY@HOST/PROJECT, otlp+http://HOST:4318, https://HOST/PATH, journald:"
 _MOST_BYTES = 1 << 16  # of a file of sinks
 
 
 class Address:
-    """A sink, in its parts. Raises ValueError, whose message has no secret.
+    """The parts of a sink's URL. Raises ValueError, whose message has no secret.
 
-    ``user`` and ``password`` are as they stand in the URL, perhaps percent-encoded.
-    ``host`` has the port; ``path`` begins with ``/``, or is empty, and has the query.
-    ``shown`` is for people, ``key`` for the name of a file; neither has a secret.
+    ``user`` and ``password`` are as in the URL, perhaps percent-encoded.
+    ``host`` includes the port; ``path`` begins with ``/``, or is empty, and includes the query.
+    ``shown`` is printed, ``key`` names a file; neither has a secret.
     """
 
     def __init__(self, url: str, environment: "Mapping[str, str]" = os.environ) -> None:
         self.url = url = _of_environment(url, environment)
         self.scheme, colon, rest = url.partition(":")
         if not colon or self.scheme not in (*_WEB, *_LOCAL, "syslog+tcp"):
-            raise ValueError("there is no such sink; there are %s and syslog:" % _EXAMPLES)
+            raise ValueError("there is no such sink; the kinds are %s and syslog:" % _EXAMPLES)
         if not url.isascii() or not url.isprintable() or " " in url:
-            raise ValueError("%s: has characters that no URL has" % self.scheme)
+            raise ValueError("%s: has characters that are invalid in a URL" % self.scheme)
         self.user = self.password = self.host = ""
         self.path = rest
         if rest.startswith("//"):
@@ -48,7 +48,7 @@ class Address:
         text = "%s://%s%s" % (self.scheme, self.host, self.path)
         self.key = blake2b(text.encode(), digest_size=8).hexdigest()
         if self.scheme in ("http", "https") and self.path not in ("", "/"):
-            self.shown += "/..." + self.key[:4]  # of a webhook, the path may be the secret
+            self.shown += "/..." + self.key[:4]  # the path of a webhook may be the secret
 
     def _shown(self) -> str:
         if not self.host:
@@ -67,11 +67,11 @@ class Address:
             if not self.user:
                 raise ValueError("%s: has no KEY before the @" % self.shown)
             if not self.path.rpartition("/")[2].isdigit():
-                raise ValueError("%s: does not end in the project's number" % self.shown)
+                raise ValueError("%s: does not end with the project's number" % self.shown)
 
 
 def _of_environment(url: str, environment: "Mapping[str, str]") -> str:
-    """``sentry:`` and ``otlp:`` are what the variables of those who made them say."""
+    """Expand ``sentry:`` and ``otlp:`` by the variables of Sentry and OpenTelemetry."""
     if url in ("sentry:", "sentry"):
         if not environment.get("SENTRY_DSN"):
             raise ValueError("sentry: SENTRY_DSN is not set")
@@ -88,9 +88,9 @@ def _of_environment(url: str, environment: "Mapping[str, str]") -> str:
 
 
 def read(text: str, environment: "Mapping[str, str]" = os.environ) -> "list[Address]":
-    """All sinks of ``text``, separated by white space; ``@PATH`` is a file of them.
+    """Return the sinks in ``text``, separated by white space; ``@PATH`` is a file of sinks.
 
-    A line of such a file that begins with ``#`` is none. Raises ValueError, OSError.
+    Lines of such a file that begin with ``#`` are ignored. Raise ValueError, OSError.
     """
     found = []
     for word in text.split():
@@ -105,5 +105,5 @@ def read(text: str, environment: "Mapping[str, str]" = os.environ) -> "list[Addr
 
 
 def distinct(addresses: "list[Address]") -> "list[Address]":
-    """Each once, though the option and the variable may name the same."""
+    """Return each sink once: the option and the variable may name the same."""
     return list({address.key: address for address in reversed(addresses)}.values())[::-1]

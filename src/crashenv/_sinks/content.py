@@ -1,4 +1,4 @@
-"""What all sinks say of a record, without its secrets."""
+"""The content of a record for all sinks, without its secrets."""
 
 import signal
 import socket
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Redaction:
-    """Takes secrets out of records, and what matches one of ``extra``; ``count`` counts."""
+    """Removes secrets, and matches of ``extra``, from records; ``count`` is how many."""
 
     def __init__(self, extra: "Sequence[re.Pattern[str]]") -> None:
         self.count = 0
@@ -29,7 +29,7 @@ class Redaction:
         self._kept: dict[str, tuple[str, int]] = {}
 
     def record(self, record: "Any") -> "Any":
-        """A copy, in which ``redacted`` says how many texts were replaced."""
+        """Return a redacted copy, in which ``redacted`` is how many texts were replaced."""
         before = self.count
         self._kept.clear()
         found = self._value(record)
@@ -61,15 +61,15 @@ class Redaction:
 
 
 def _encodable(text: str) -> str:
-    """Half a surrogate pair is no text to most receivers."""
+    """Escape lone surrogates, which most receivers do not accept."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
 def event_id(record: "Any", name: str) -> str:
-    """32 digits, the same whenever the same crash is sent; it begins with the record's id.
+    """Return 32 digits, always the same for one crash, which begin with the record's id.
 
-    A native dump has neither time nor process: two of them may be the same text. Then the
-    time at which a monitor kept it tells them apart, or ``name``.
+    A native dump has neither time nor process, so two of them may have the same text. They
+    differ in the time at which a monitor stored them, or in ``name``.
     """
     seed = record["id"]
     if record["kind"] == "dump":
@@ -80,12 +80,12 @@ def event_id(record: "Any", name: str) -> str:
 
 
 def own_files(frames: "Any") -> "set[str]":
-    """The program's own files, of frames in the order of the calls."""
+    """Return the program's own files among the frames, which are in the order of the calls."""
     return {frame["file"] for frame in own.own([Place("", frame) for frame in frames])}
 
 
 def frames_of(record: "Any") -> "list[Any]":
-    """Those of what crashed, in the order of the calls; a SyntaxError's place is the last."""
+    """Return the frames of the crash in the order of the calls, last a SyntaxError's location."""
     exception = record.get("exception")
     if exception:
         return exception_frames(exception)
@@ -104,7 +104,7 @@ def exception_frames(exception: "Any") -> "list[Any]":
 
 
 def place(record: "Any") -> "dict[str, Any] | None":
-    """The last frame of the program's own."""
+    """Return the last frame of the program's own code."""
     frames = frames_of(record)
     if record.get("exception") and record["exception"].get("syntax"):
         return dict(frames[-1])
@@ -113,7 +113,7 @@ def place(record: "Any") -> "dict[str, Any] | None":
 
 
 def signal_of(record: "Any") -> "tuple[str, int]":
-    """Name and number of the signal that it died of; ``("", 0)`` if none is known."""
+    """Return name and number of the signal that killed it; ``("", 0)`` if none is known."""
     dump, ending = record.get("dump"), record.get("ending")
     name = record["kind"] == "death" and ending and ending.get("signal")
     name = name or (dump and dump.get("signal")) or ""
@@ -121,7 +121,7 @@ def signal_of(record: "Any") -> "tuple[str, int]":
 
 
 def type_and_value(record: "Any") -> "tuple[str, str]":
-    """In two parts, as exceptions have them: ``SIGSEGV`` and ``Segmentation fault``."""
+    """Return two parts, as for exceptions: ``SIGSEGV`` and ``Segmentation fault``."""
     exception = record.get("exception")
     if exception and exception.get("type"):
         return exception["type"], exception["message"]

@@ -1,8 +1,8 @@
 """``eventlog:``: one event of type Error for each crash, in Windows' Application log.
 
-By ReportEventW, for the source "crashenv". Where that source is not registered, the Event
-Viewer says so in front of the text, which it shows all the same: registering one needs an
-administrator, and a file with messages.
+It calls ReportEventW with the source "crashenv". If that source is not registered, the Event
+Viewer says so before the text, but shows the text anyway: registering a source needs an
+administrator, and a file of messages.
 """
 
 import os
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 _SOURCE = "crashenv"
 _ERROR = 1  # EVENTLOG_ERROR_TYPE
 _EVENT_ID = 1
-_LONGEST = 30_000  # UTF-16 units of a string, of which ReportEventW takes 31,839
+_LONGEST = 30_000  # UTF-16 units of a string; ReportEventW accepts 31,839
 _FIELDS = ("id", "kind", "time", "program", "pid", "python", "where")
 
 
 def send(address: "Address", record: "Any", event_id: str) -> float:
-    """Raises Later or Unusable."""
+    """Send it. Raise Later or Unusable."""
     if os.name != "nt":
         raise Unusable("there is no Event Log on this system")
     try:
@@ -35,7 +35,7 @@ def send(address: "Address", record: "Any", event_id: str) -> float:
 
 
 def _report(texts: "list[str]") -> None:
-    """Raises OSError."""
+    """Send it. Raise OSError."""
     import ctypes
 
     library: Any = vars(ctypes)["WinDLL"]("advapi32", use_last_error=True)
@@ -58,7 +58,7 @@ def _last_error(ctypes: "Any") -> OSError:
 
 
 def strings(record: "Any") -> "list[str]":
-    """What the event consists of: the summary, the fields, and the text of the crash."""
+    """Return the strings of the event: the summary, the fields, and the text of the crash."""
     fields = ["%s: %s" % (key, record[key]) for key in _FIELDS if record.get(key) is not None]
     ending = record.get("ending") or {}
     if ending.get("status") is not None:
@@ -68,7 +68,7 @@ def strings(record: "Any") -> "list[str]":
 
 
 def _fitted(text: str) -> str:
-    """Without NUL, which ends a string, and without its middle if it is too long."""
+    """Replace NUL, which would end the string, and leave out the middle of a long text."""
     data = text.replace("\0", "\N{SYMBOL FOR NULL}").encode("utf-16-le", "replace")
     if len(data) <= 2 * _LONGEST:
         return data.decode("utf-16-le")

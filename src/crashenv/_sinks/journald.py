@@ -1,7 +1,7 @@
-"""``journald:``: an entry of systemd's journal, with fields to look for.
+"""``journald:``: an entry in systemd's journal, with fields that can be searched.
 
-https://systemd.io/JOURNAL_NATIVE_PROTOCOL: one datagram, or, where that is too large, a
-sealed memfd. The fields are those of systemd.journal-fields(7) and, as of a core dump,
+https://systemd.io/JOURNAL_NATIVE_PROTOCOL: one datagram or, if that is too large, a
+sealed memfd. The fields are those of systemd.journal-fields(7) and, as for core dumps,
 of systemd-coredump(8); ``journalctl MESSAGE_ID=...`` finds all crashes.
 """
 
@@ -26,15 +26,15 @@ _SOCKET = "/run/systemd/journal/socket"
 _CRITICAL = "2"
 _PATIENCE = 5  # seconds
 _TOO_LARGE = (errno.EMSGSIZE, errno.ENOBUFS)
-_LARGEST_FIELD = 700_000  # bytes; journald takes 768 MiB, journalctl shows less as text
-_ADD_SEALS = 1033  # F_ADD_SEALS (fcntl(2)), which only newer versions of fcntl name
+_LARGEST_FIELD = 700_000  # bytes; journald accepts 768 MiB, journalctl shows less as text
+_ADD_SEALS = 1033  # F_ADD_SEALS (fcntl(2)), which older versions of fcntl do not define
 _SEALS = 1 | 2 | 4 | 8  # F_SEAL_SEAL, _SHRINK, _GROW, _WRITE
 _ALLOW_SEALING = 2  # MFD_ALLOW_SEALING (memfd_create(2))
 _CLOEXEC = 1
 
 
 def send(address: "Address", record: "Any", event_id: str) -> float:
-    """Raises Later, Refused or Unusable."""
+    """Send it. Raise Later, Refused or Unusable."""
     if not hasattr(socket, "AF_UNIX"):
         raise Unusable("this system has no such sockets")
     data = entry(fields(record, event_id))
@@ -55,7 +55,7 @@ def send(address: "Address", record: "Any", event_id: str) -> float:
 
 
 def _send_file(journal: socket.socket, data: bytes) -> None:
-    """Raises OSError. journald maps the file, so it must not change any more."""
+    """Send a file, which must not change any more: journald maps it. Raise OSError."""
     import fcntl
 
     try:
@@ -74,7 +74,7 @@ def _send_file(journal: socket.socket, data: bytes) -> None:
 
 
 def entry(fields: "dict[str, str]") -> bytes:
-    """As text where it has no newline, else with its length before it."""
+    """Return the entry: a field as text if it has no newline, else after its length."""
     found = b""
     for name, value in fields.items():
         data = value.encode("utf-8", "backslashreplace")[:_LARGEST_FIELD]
@@ -130,6 +130,6 @@ def fields(record: "Any", event_id: str) -> "dict[str, str]":
 
 
 def _field_name(text: str) -> str:
-    """Capital letters, digits and ``_``, 64 characters in all (sd_journal_print(3))."""
+    """Return capitals, digits and ``_``, 64 with the prefix (sd_journal_print(3))."""
     upper = text.upper()
     return "".join(c if c.isascii() and c.isalnum() else "_" for c in upper)[:50]

@@ -1,7 +1,7 @@
-"""One kind of crash is sent so many times an hour, and the next one tells how many were not.
+"""Limit how often one kind of crash is sent in an hour; the next one says how many were not.
 
-The hour is that of the crashes, not of the sending: what waited for a receiver that was
-away is neither sent all at once nor lost for having waited.
+The hour is measured by the times of the crashes, not of sending: crashes that waited for an
+unreachable receiver are neither sent all at once nor lost because they waited.
 """
 
 TYPE_CHECKING = False
@@ -17,25 +17,25 @@ class _Window:
 
 
 class Limit:
-    """Of one sink; ``most`` of a kind in an hour, 0 for no limit."""
+    """The limit of one sink: ``most`` crashes of a kind in an hour, 0 for no limit."""
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._windows: dict[str, _Window] = {}
 
     def allows(self, kind: str, time: float) -> bool:
-        """Whether one that was kept at ``time``, in seconds, may be sent."""
+        """Return whether a crash that was stored at ``time``, in seconds, may be sent."""
         window = self._windows.get(kind)
         if window is None or not self._most:
             return True
         return time >= window.start + HOUR or window.sent < self._most
 
     def ends(self, kind: str) -> float:
-        """When the hour is over, after which the last one that was not sent may be."""
+        """Return when the hour is over; then the last one that was left out may be sent."""
         return self._windows[kind].start + HOUR
 
     def left(self, kind: str) -> int:
-        """How many were not sent since one was."""
+        """Return how many were left out since the last one that was sent."""
         window = self._windows.get(kind)
         return 0 if window is None else window.left
 
@@ -43,7 +43,7 @@ class Limit:
         window = self._windows.get(kind)
         if window is None or time >= window.start + HOUR:
             self._windows[kind] = _Window(time)
-        elif self._most and window.sent >= self._most:  # the last one, when the hour was over
+        elif self._most and window.sent >= self._most:  # the last one, after the hour
             self._windows[kind] = _Window(window.start + HOUR)
         else:
             window.sent += 1

@@ -1,19 +1,19 @@
-"""What was sent: in the store, ``.sent/KEY``, one file for each sink.
+"""What was sent: one file for each sink, ``.sent/KEY`` in the store.
 
-Lines of text, appended by the one process that holds the lock:
+It has lines of text, appended by the one process that holds the lock:
 
-    sink SHOWN                      which one it is, for people
-    total SENT REFUSED LEFT         of lines that are not there any more
+    sink SHOWN                      which sink it is, for people
+    total SENT REFUSED LEFT         counts of lines that were removed
     NAME sent FINGERPRINT           NAME is a record's file
-    NAME left FINGERPRINT           one too many of its kind
+    NAME left FINGERPRINT           left out, as one too many of its kind
     NAME refused REASON
-    NAME before                     was there before the sink was
-    NAME tried                      and the receiver failed over it
-    until SECONDS asked|failed N    nothing is tried before, in seconds since 1970
+    NAME before                     was stored before the sink was used
+    NAME tried                      the receiver failed with this record
+    until SECONDS asked|failed N    do not try before this time, in seconds since 1970
 
-A record without a line waits. Nothing but a name that the store gives counts as a record
-there, so the store neither counts nor removes these files, and who removes the folder
-makes all records wait again.
+A record without a line is waiting. The store only treats files with its own names as
+records, so it neither counts nor removes these files. If the folder is removed, all
+records are waiting again.
 """
 
 import os
@@ -29,19 +29,19 @@ if TYPE_CHECKING:
     from crashenv._sinks.address import Address
 
 FOLDER = ".sent"
-_MOST_LINES = 4096  # then those of records that were removed go
+_MOST_LINES = 4096  # above that, lines of removed records are dropped
 _DONE = ("sent", "refused", "left")
 _BEFORE = "before"
 _LOOK = 0.05  # seconds between two tries to get the lock
-_KEPT = 7200  # seconds, after which a line of a removed record limits nothing any more
-# Seconds that a receiver is left alone once it has failed; twice that each next time.
+_KEPT = 7200  # seconds; after that, a line of a removed record does not affect the limit
+# Seconds that a receiver is left alone after a failure; the time doubles with each failure.
 _FIRST_HOLD = 15.0
 _LONGEST_HOLD = 600.0
 _LONGEST_FILE = 1 << 24  # bytes
 
 
 class Marks:
-    """Of one sink; ``folder`` is the store's, None for records of no store: nothing is kept."""
+    """The marks of one sink in the store ``folder``; None for records without a store."""
 
     def __init__(self, folder: "str | None", address: "Address") -> None:
         self._store = folder
@@ -52,9 +52,9 @@ class Marks:
 
     def _clear(self) -> None:
         self.is_new = True
-        self.counts = dict.fromkeys(_DONE, 0)  # of all that this sink ever got
+        self.counts = dict.fromkeys(_DONE, 0)  # of all records so far
         self.until, self.is_asked, self.failures = 0.0, False, 0
-        self.lines: list[list[str]] = []  # of records, in the order of their marks
+        self.lines: list[list[str]] = []  # lines of records, in their order
         self.done: dict[str, str] = {}
         self.tries: dict[str, int] = {}
         self._count = 0
@@ -63,7 +63,7 @@ class Marks:
     # --- reading
 
     def load(self) -> "Marks":
-        """What stands there now; a line that makes no sense is left out."""
+        """Read the file; invalid lines are ignored."""
         if self._store is None:
             return self
         self._clear()
@@ -101,13 +101,13 @@ class Marks:
         elif rest[0] in _DONE:
             self.counts[rest[0]] += 1
             self.done[name] = rest[0]
-            if rest[0] == "sent":  # the receiver is there again
+            if rest[0] == "sent":  # the receiver works again
                 self.until, self.is_asked, self.failures = 0.0, False, 0
 
     def waiting(self, everything: bool = False) -> "list[str]":
-        """The paths of the records that are to be sent, in that order. Raises OSError.
+        """Return the paths of the records to send, in order. Raise OSError.
 
-        With ``everything`` also those that were refused, left out, or there before.
+        With ``everything``, include those that were refused, left out, or stored before.
         """
         assert self._store is not None
         found = []
@@ -121,10 +121,10 @@ class Marks:
     # --- writing
 
     def lock(self, patience: float) -> bool:
-        """Whether we are the only one that sends to this sink. Raises OSError.
+        """Return whether this is the only process that sends to this sink. Raise OSError.
 
-        It waits so many seconds for another one, who may have looked before the newest
-        record was there.
+        Wait ``patience`` seconds for another one, which may have looked before the newest
+        record was stored.
         """
         if self._store is None:
             return True
@@ -151,9 +151,9 @@ class Marks:
             self._lock = -1
 
     def begin(self, now: bool) -> None:
-        """Make the file, if there is none; ``now`` leaves out what was kept before.
+        """Create the file, if there is none; ``now`` leaves out earlier records.
 
-        Raises OSError.
+        Raise OSError.
         """
         if self._store is None or not self.is_new:
             return
@@ -165,22 +165,22 @@ class Marks:
         unfinished = "%s.%s.unfinished" % (self._path, os.urandom(4).hex())
         _write(unfinished, "".join(line + "\n" for line in lines), os.O_EXCL)
         try:
-            os.link(unfinished, self._path)  # whole at once, and never over another one
+            os.link(unfinished, self._path)  # atomic, and does not replace another file
             os.unlink(unfinished)
-        except FileExistsError:  # by another monitor that began with this one
+        except FileExistsError:  # another monitor created it at the same time
             os.unlink(unfinished)
         except OSError:  # a file system without links
             os.replace(unfinished, self._path)
 
     def add(self, name: str, mark: str, detail: str = "") -> None:
-        """Raises OSError."""
+        """Append a line for a record. Raise OSError."""
         printable = "".join(c if c.isascii() and c.isprintable() else "?" for c in detail)
         self._add(" ".join(filter(None, [name, mark, printable[:200]])))
 
     def hold(self, asked: "float | None") -> bool:
-        """Try nothing for so many seconds, or for longer each time; True if it is the first.
+        """Try nothing for ``asked`` seconds, or longer each time; return whether it is the first.
 
-        Raises OSError.
+        Raise OSError.
         """
         failures = self.failures + 1
         pause = min(_LONGEST_HOLD, _FIRST_HOLD * 2.0 ** min(failures - 1, 10))
@@ -196,9 +196,9 @@ class Marks:
         self._take(line.split(" "))
 
     def tidy(self, names: "Iterable[str]") -> None:
-        """Write the file anew, without records that are not in ``names``, if it is long.
+        """Rewrite the file without records that are not in ``names``, if it is long.
 
-        Raises OSError.
+        Raise OSError.
         """
         if self._store is None or self._count <= _MOST_LINES:
             return
@@ -222,7 +222,7 @@ class Marks:
 
 
 def _write(path: str, text: str, how: int) -> None:
-    """Raises OSError."""
+    """Write the file. Raise OSError."""
     fd = os.open(path, _flags(os.O_WRONLY | how), 0o600)
     with open(fd, "wb") as file:
         file.write(text.encode())

@@ -1,7 +1,7 @@
 """``otlp+http://HOST:4318``: a log record, by OTLP/HTTP in its JSON encoding.
 
 OTLP 1.5, and the semantic conventions 1.37 for ``exception``, ``process``, ``thread``,
-``code`` and ``log.record.uid``, by which duplicates are known. Headers and resource come
+``code`` and ``log.record.uid``, which identifies duplicates. Headers and resource come
 from the variables of OpenTelemetry's own SDKs.
 """
 
@@ -29,7 +29,7 @@ _LONGEST = 1 << 16  # characters of an attribute
 
 
 def send(address: "Address", record: "Any", event_id: str) -> float:
-    """Raises Later, Refused or Unusable."""
+    """Send it. Raise Later, Refused or Unusable."""
     path = address.path.rstrip("/")
     place = web.url(address, path if path.endswith(_PATH) else path + _PATH)
     headers = {"Content-Type": "application/json", **_headers(), **web.login(address)}
@@ -41,7 +41,7 @@ def send(address: "Address", record: "Any", event_id: str) -> float:
 
 
 def _headers() -> "dict[str, str]":
-    """As W3C Baggage has them: ``name=value,name=value``, percent-encoded."""
+    """Parse W3C Baggage: ``name=value,name=value``, percent-encoded."""
     found = {}
     for variable in _HEADERS:
         for item in os.environ.get(variable, "").split(","):
@@ -52,7 +52,7 @@ def _headers() -> "dict[str, str]":
 
 
 def _rejected(body: bytes) -> str:
-    """What a "partial success" says of the only record that was sent."""
+    """Return what a "partial success" says about the one record that was sent."""
     try:
         answer = json.loads(body)["partialSuccess"]
         count, message = int(answer["rejectedLogRecords"]), str(answer.get("errorMessage", ""))
@@ -62,7 +62,7 @@ def _rejected(body: bytes) -> str:
 
 
 def request(record: "Any", event_id: str) -> "dict[str, Any]":
-    """An ExportLogsServiceRequest."""
+    """Return an ExportLogsServiceRequest."""
     scope = {"name": "crashenv", "version": crashenv.__version__}
     logs = {"scope": scope, "logRecords": [_log_record(record, event_id)]}
     resource = {"attributes": _attributes(_resource(record))}
@@ -134,12 +134,12 @@ def _value(value: "Any") -> "dict[str, Any]":
     if isinstance(value, bool):
         return {"boolValue": value}
     if isinstance(value, int):
-        return {"intValue": str(value)}  # as protobuf's JSON has 64 bits
+        return {"intValue": str(value)}  # protobuf's JSON has 64-bit integers as strings
     if isinstance(value, list):
         return {"arrayValue": {"values": [_value(item) for item in value]}}
     return {"stringValue": _cut(str(value))}
 
 
 def _cut(text: str) -> str:
-    """The end tells what was raised."""
+    """Keep the end of a long text, which names the exception."""
     return text if len(text) <= _LONGEST else "...\n" + text[-_LONGEST:]

@@ -1,4 +1,4 @@
-"""What may become of a record that is sent: if it is taken, nothing is raised."""
+"""The exceptions of sending a record; none is raised if it was accepted."""
 
 TYPE_CHECKING = False
 
@@ -6,8 +6,8 @@ TYPE_CHECKING = False
 class Later(Exception):
     """Not now: the receiver cannot be reached, or is busy.
 
-    ``seconds`` is what it asked us to wait, None if it did not. ``is_own_fault`` where
-    the receiver failed over this record, and might take another.
+    ``seconds`` is how long it asked us to wait, None if it did not. ``is_own_fault`` if
+    the receiver failed with this record, and might accept another.
     """
 
     def __init__(
@@ -19,8 +19,8 @@ class Later(Exception):
 
 
 class Refused(Exception):
-    """Never: the receiver does not want this record, or what it is made into."""
+    """Never: the receiver does not accept this record."""
 
 
 class Unusable(Exception):
-    """No record at all, until somebody corrects the address, the key or a certificate."""
+    """Not any record, until the address, the key or a certificate is corrected."""

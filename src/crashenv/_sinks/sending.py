@@ -1,8 +1,8 @@
-"""All records that wait for one sink, sent in order, until none waits or it is no use now.
+"""Send the records that are waiting for one sink, in order, until none is left or sending fails.
 
 One process at a time sends to a sink; it holds the lock of its marks. A record is marked
-when the receiver has said that it has it. Whoever ends in between sends that one again,
-with the same event id, by which receivers know what they have.
+when the receiver has confirmed it. If the process ends in between, that record is sent again
+with the same event id, by which receivers recognise duplicates.
 """
 
 import os
@@ -25,37 +25,37 @@ if TYPE_CHECKING:
 
     from crashenv._sinks.address import Address
 
-# Seconds before the second try, at most; twice that before each next one.
+# Seconds before the second try, at most; the time doubles with each further try.
 _FIRST_PAUSE = 0.02
 _LONGEST_PAUSE = 60.0
-# So often a receiver may fail over one record before the others go first.
+# After so many failures of a receiver with one record, the others are sent first.
 _MOST_TRIES = 20
 _WRONG = (AttributeError, IndexError, KeyError, TypeError)
 
 
 class Item:
-    """A record that waits. ``load`` returns it, None if it is gone."""
+    """A waiting record. ``load`` returns it, None if it was removed."""
 
     def __init__(self, name: str, kept: float, load: "Callable[[], Any]") -> None:
         self.name = name
-        self.kept = kept  # seconds since 1970
+        self.kept = kept  # when, in seconds since 1970
         self.load = load
 
 
 class Tally:
-    """What became of the records; ``problem`` is why some still wait."""
+    """What happened to the records; ``problem`` is why some are still waiting."""
 
     def __init__(self) -> None:
         self.sent = self.refused = self.left = self.held = self.waiting = self.redacted = 0
         self.refusal = ""
         self.problem = ""
-        self.is_known = False  # the problem was there before
+        self.is_known = False  # the problem existed before
 
 
 class Sending:
-    """To ``address``, what ``redaction`` leaves, ``most`` of a kind in an hour.
+    """Sends redacted records to ``address``, at most ``most`` of a kind in an hour.
 
-    ``patience`` is how many seconds a receiver may go on failing.
+    ``patience`` is how many seconds to try if a receiver fails.
     """
 
     def __init__(
@@ -77,11 +77,11 @@ class Sending:
         self._until = 0.0  # monotonic
 
     def store(self, folder: str, everything: bool, tell: "Callable[[int, int], None]") -> None:
-        """Send what waits in ``folder``. Raises OSError if that, or a mark, cannot be.
+        """Send the records waiting in ``folder``. Raise OSError for it, or for a mark.
 
         ``tell`` is called with how many are done, of how many.
         """
-        os.listdir(folder)  # not to make one where there is none
+        os.listdir(folder)  # so that it is not created if it does not exist
         if not self._marks.lock(self._patience):
             self.tally.problem, self.tally.is_known = "another process sends to it", True
             self.tally.waiting = len(self._marks.load().waiting(everything))
@@ -101,7 +101,7 @@ class Sending:
             self._marks.unlock()
 
     def _of_store(self, everything: bool) -> "list[Item]":
-        """Records over which the receiver failed too often come last."""
+        """Return the waiting records; those with which the receiver failed too often are last."""
         found = []
         for path in self._marks.waiting(everything):
             name = os.path.basename(path)
@@ -113,7 +113,7 @@ class Sending:
     def records(
         self, records: "Sequence[tuple[str, Any]]", tell: "Callable[[int, int], None]"
     ) -> None:
-        """Send these, with the names of their files; no mark is kept. Raises OSError."""
+        """Send these, with the names of their files, without any marks. Raise OSError."""
         items = []
         seen: dict[str, int] = {}
         for path, record in records:
@@ -126,7 +126,7 @@ class Sending:
         self._finish(len(items) - tally.sent - tally.refused - tally.left)
 
     def _finish(self, waiting: int) -> None:
-        """Where nothing waits, it is no problem that the receiver wants no more for now."""
+        """Note how many are waiting; if none, a receiver that asks for a pause is no problem."""
         self.tally.waiting = waiting
         if not waiting:
             self.tally.problem = ""
@@ -146,7 +146,7 @@ class Sending:
             if record is None:
                 continue
             if not isinstance(record, dict):
-                self._refuse(item, "is no record that can be read")
+                self._refuse(item, "is not a readable record")
             elif self._limit.allows(record["fingerprint"], item.kept):
                 self._drop_held(record["fingerprint"])
                 self._send_one(item, record)
@@ -157,12 +157,12 @@ class Sending:
         self._send_held()
 
     def _leave_out(self, item: Item, kind: str) -> None:
-        """The newest of a kind is kept back, to tell of the others when the hour is over."""
+        """Hold the newest of a kind back: after the hour it reports the number of the others."""
         self._drop_held(kind)
         self._held[kind] = item
 
     def _drop_held(self, kind: str) -> None:
-        """There is a newer one to tell of it."""
+        """Leave out the one held back: a newer one will report it."""
         before = self._held.pop(kind, None)
         if before is not None:
             self._mark(before, "left", kind)
@@ -179,7 +179,7 @@ class Sending:
                 self.tally.held += 1
 
     def _may_begin(self) -> bool:
-        """Not while the receiver asked to be left alone; our own pause is over by asking."""
+        """Wait as long as the receiver asked; a pause of our own ends when this is started."""
         left = self._marks.until - time.time() if self._marks.is_asked else 0
         if left > self._patience:
             self.tally.problem = "asked to wait for %.0f s more" % left
@@ -200,8 +200,8 @@ class Sending:
             pause = self._persist(item, clean)
         except Refused as error:
             self._refuse(item, str(error))
-        except _WRONG as error:  # what it needs of a record is not there
-            self._refuse(item, "is no whole record: %r" % error)
+        except _WRONG as error:  # a part that is needed is missing
+            self._refuse(item, "is not a complete record: %r" % error)
         except Unusable as error:
             self._give_up(str(error), None)
         except Later as error:
@@ -215,7 +215,7 @@ class Sending:
                 self._give_up("asked to wait for %.0f s" % pause, pause)
 
     def _without_secrets(self, reason: str) -> str:
-        """A server may say our own key to us."""
+        """Remove our own key, which a server may repeat in its answer."""
         for secret in (self._address.user, self._address.password):
             if len(secret) > 3:
                 reason = reason.replace(secret, REDACTED)
@@ -228,7 +228,7 @@ class Sending:
         self.tally.refusal = self.tally.refusal or reason
 
     def _persist(self, item: Item, record: "Any") -> float:
-        """Try again and again, as long as patience lasts."""
+        """Try until it succeeds or the patience is over."""
         event_id = content.event_id(record, item.name)
         send = _sender(self._address.scheme)
         failures = 0
@@ -243,13 +243,13 @@ class Sending:
                 pause = error.seconds
                 if pause is None:
                     longest = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** (failures - 1))
-                    pause = longest * random.uniform(0.5, 1)  # so that not all come at once
+                    pause = longest * random.uniform(0.5, 1)  # so that not all senders come at once
                 if time.monotonic() - began + pause > self._patience:
                     raise
                 time.sleep(pause)
 
     def _give_up(self, reason: str, asked: "float | None") -> None:
-        """Leave the receiver alone for a while, whoever comes next."""
+        """Leave the receiver alone for a while, also in later processes."""
         self.tally.problem = self._without_secrets(reason)
         self.tally.is_known = not self._marks.hold(asked)
 
@@ -258,7 +258,7 @@ class Sending:
 
 
 def _sender(scheme: str) -> "Callable[[Address, Any, str], float]":
-    """Of the only kind that is used: each needs modules that others do not."""
+    """Import only the kind that is used: each needs modules that others do not."""
     if scheme.startswith("sentry+"):
         from crashenv._sinks import sentry
 
@@ -285,7 +285,7 @@ def _sender(scheme: str) -> "Callable[[Address, Any, str], float]":
 
 
 def _replayed(marks: Marks, most: int) -> Limit:
-    """What the marks say of the hours so far."""
+    """Return the limit after the crashes in the marks."""
     limit = Limit(most)
     for name, mark, *detail in marks.lines:
         if mark == "sent" and detail:
@@ -300,7 +300,7 @@ def _same(record: "Any") -> "Any":
 
 
 def _loaded(path: str) -> "Any":
-    """The record; None if it was pruned meanwhile, something else if it is none."""
+    """Return the record; None if it was pruned meanwhile, "" if it is not a record."""
     record = crashes.whole({"path": path})
     if record is None:
         return "" if os.path.exists(path) else None
@@ -310,7 +310,7 @@ def _loaded(path: str) -> "Any":
 
 
 def records_of(files: "Sequence[str]", problems: crashes.Problems) -> "Iterator[tuple[str, Any]]":
-    """Each record that they hold, with the path."""
+    """Yield each record in the files, with its path."""
     for path in files:
         for row in crashes.rows([path], None, problems):
             record = crashes.whole(row)

@@ -1,8 +1,8 @@
 """``sentry+https://KEY@HOST/PROJECT``: an event in an envelope.
 
 https://develop.sentry.dev/sdk/foundations/transport/: envelopes, event payloads, rate
-limits. Exceptions are in the order and with the numbers that sentry-sdk gives them
-(``exceptions_from_error``): the raised one is the last, and has the number 0.
+limits. Exceptions have the order and the numbers of sentry-sdk (``exceptions_from_error``):
+the raised one is the last, and has the number 0.
 """
 
 import time
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
     from crashenv._sinks.address import Address
 
-_MOST_BYTES = 900_000  # of an event, which Sentry refuses from 1 MiB on
-# How many frames of a stack, and threads, are sent; less where that is too much.
+_MOST_BYTES = 900_000  # of an event; Sentry refuses 1 MiB
+# How many frames of a stack, and threads, are sent; the next pair if that is too much.
 _SIZES = ((250, 100), (100, 30), (40, 8), (20, 0))
 _MOST_EXCEPTIONS = 50
-_LONGEST_VALUE = 8192  # characters; Sentry's own limit of a message
+_LONGEST_VALUE = 8192  # characters; Sentry's own limit for a message
 _LONGEST_LINE = 512
 _LONGEST_TAG = 200
 _LONGEST_STDERR = 16384
@@ -31,7 +31,7 @@ _CATEGORIES = ("", "error", "default")
 
 
 def send(address: "Address", record: "Any", event_id: str) -> float:
-    """How many seconds nothing more is wanted. Raises Later, Refused or Unusable."""
+    """Send; return for how many seconds to pause. Raise Later, Refused or Unusable."""
     folder, _, project = address.path.rpartition("/")
     place = web.url(address, "%s/api/%s/envelope/" % (folder, project))
     text = "Sentry sentry_version=7, sentry_client=%s, sentry_key=%s"
@@ -44,7 +44,7 @@ def send(address: "Address", record: "Any", event_id: str) -> float:
 
 
 def pause(text: str) -> float:
-    """Of ``60:error;default:organization, 10::project``, the longest for errors."""
+    """Parse ``60:error;default:organization, 10::project``; return the longest for errors."""
     found = 0.0
     for item in text.split(","):
         seconds, _, rest = item.strip().partition(":")
@@ -86,7 +86,7 @@ def event(record: "Any", event_id: str, frames: int, threads: int) -> "dict[str,
         found["release"] = release.replace("\n", " ")[:_LONGEST_TAG]
     if environment:
         found["environment"] = environment.replace("\n", " ")[:64]
-    if not content.frames_of(record):  # Sentry names the place of the others itself
+    if not content.frames_of(record):  # otherwise Sentry names the place itself
         found["transaction"] = content.program(record)
     stacks = _threads(record, frames, threads)
     if stacks:
@@ -151,7 +151,7 @@ def _exceptions(record: "Any", most: int) -> "list[dict[str, Any]]":
 def _add(
     exception: "Any", values: "list[dict[str, Any]]", mechanism: "dict[str, Any]", most: int
 ) -> None:
-    """It, and what it came from or consists of."""
+    """Add it, its causes and its members."""
     if len(values) >= _MOST_EXCEPTIONS:
         return
     number = len(values)
@@ -179,7 +179,7 @@ def _add(
 
 
 def _native(record: "Any", most: int) -> "dict[str, Any]":
-    """A signal, or what else ended it, where no exception was raised."""
+    """Return an entry for a signal, or another ending without an exception."""
     name, value = content.type_and_value(record)
     signal, number = content.signal_of(record)
     mechanism: dict[str, Any] = {"type": "signalhandler" if signal else "generic"}
@@ -200,14 +200,14 @@ def _native(record: "Any", most: int) -> "dict[str, Any]":
 
 
 def _stacktrace(frames: "Any", most: int) -> "dict[str, Any]":
-    """``frames`` in the order of the calls; of too many, those in the middle go."""
+    """Return ``frames`` in the order of the calls; the middle of too many is left out."""
     own = content.own_files(frames)
     first, last = most // 2, most - most // 2
     left_out = len(frames) - most
     if left_out > 0:
         frames = frames[:first] + frames[-last:]
     found = [_frame(frame, frame["file"] in own) for frame in frames]
-    if left_out > 0:  # shown as a variable of the frame behind the gap
+    if left_out > 0:  # shown as a variable of the frame after the gap
         found[first]["vars"] = {"left out before": "%d frames" % left_out}
     return {"frames": found}
 
@@ -232,7 +232,7 @@ def _frame(frame: "Any", is_own: bool) -> "dict[str, Any]":
 
 
 def _short(path: str) -> str:
-    """As it is below its installation; of the program's own, as it is below its folder."""
+    """Return the path relative to its installation, or the file's name for the program's own."""
     for mark in ("/site-packages/", "/dist-packages/", "/lib/python3"):
         _, found, rest = path.rpartition(mark)
         if found:
@@ -254,7 +254,7 @@ def _c_frame(frame: "Any") -> "dict[str, Any]":
 
 
 def _threads(record: "Any", most: int, most_threads: int) -> "list[dict[str, Any]]":
-    """Those of a dump, or what ``crashtraceback=all`` added, with the one that crashed."""
+    """Return the threads of a dump, or of ``crashtraceback=all``, with the one that crashed."""
     dump = record.get("dump")
     others = dump["threads"] if dump else record.get("threads") or []
     found = []

@@ -1,9 +1,9 @@
 """``syslog:``: one line for each crash, to the local daemon or over the network.
 
-To ``/dev/log`` as the C library's syslog(3) writes it, which is what daemons expect there
-(RFC 3164); to ``syslog://HOST`` by UDP (RFC 5426) and ``syslog+tcp://HOST`` by TCP with
-the length before each message (RFC 6587, 3.4.1) as RFC 5424 has it, with the fields as
-structured data. Control characters are ``#012`` and its like, as rsyslog shows them.
+``/dev/log`` gets the format of the C library's syslog(3), which daemons expect there
+(RFC 3164). ``syslog://HOST`` by UDP (RFC 5426) and ``syslog+tcp://HOST`` by TCP, with
+the length before each message (RFC 6587, 3.4.1), get that of RFC 5424, with the fields as
+structured data. Control characters are written as ``#012`` and so on, like rsyslog does.
 """
 
 import errno
@@ -25,16 +25,16 @@ _PORT = 514
 _PRIORITY = 1 * 8 + 2  # facility user, severity critical
 _PATIENCE = 5  # seconds
 _LONGEST = 8000  # bytes; rsyslog's own limit is 8 KiB
-_LONGEST_DATAGRAM = 2048  # over the network: what receivers should take (RFC 5424, 6.1)
+_LONGEST_DATAGRAM = 2048  # over the network: what receivers should accept (RFC 5424, 6.1)
 _MONTHS = "JanFebMarAprMayJunJulAugSepOctNovDec"  # whatever the locale
-_ENTERPRISE = "crashenv@32473"  # the number for examples (RFC 5612): nobody has to register
+_ENTERPRISE = "crashenv@32473"  # the number for examples (RFC 5612), which needs no registration
 
 
 def send(address: "Address", record: "Any", event_id: str) -> float:
-    """Raises Later or Unusable."""
+    """Send it. Raise Later or Unusable."""
     try:
         if not address.host and not hasattr(socket, "AF_UNIX"):
-            raise Unusable("this system has no such socket; syslog://HOST goes over the network")
+            raise Unusable("this system has no such socket; use syslog://HOST")
         if not address.host:
             _send_local(address.path or _SOCKET, local(record))
         elif address.scheme == "syslog+tcp":
@@ -51,12 +51,12 @@ def _place(address: "Address") -> "tuple[str, int]":
     if not colon or port.endswith("]"):
         return address.host.strip("[]"), _PORT
     if not port.isdecimal():
-        raise Unusable("%s: the port is no number" % address.shown)
+        raise Unusable("%s: the port is not a number" % address.shown)
     return host.strip("[]"), int(port)
 
 
 def _send_local(path: str, line: bytes) -> None:
-    """Raises OSError. The socket is one of datagrams almost everywhere."""
+    """Send a datagram, or a stream if the socket is one, which is rare. Raise OSError."""
     for kind, end in ((socket.SOCK_DGRAM, b""), (socket.SOCK_STREAM, b"\0")):
         with socket.socket(socket.AF_UNIX, kind) as log:
             log.settimeout(_PATIENCE)
@@ -71,13 +71,13 @@ def _send_local(path: str, line: bytes) -> None:
 
 
 def _send_stream(place: "tuple[str, int]", line: bytes) -> None:
-    """Raises OSError, also if the daemon closes the connection before it has read all."""
+    """Send; raise OSError also if the daemon closes the connection before it has read all."""
     with socket.create_connection(place, _PATIENCE) as stream:
         stream.sendall(b"%d %s" % (len(line), line))
         stream.shutdown(socket.SHUT_WR)
         try:
             stream.recv(1)
-        except socket.timeout:  # it keeps the connection, and has what its kernel took
+        except socket.timeout:  # it keeps the connection open, and its kernel has the data
             pass
 
 
@@ -138,7 +138,7 @@ def _quoted(text: str) -> str:
 
 
 def _message(record: "Any") -> str:
-    """What, where and which, then the text, as far as there is room."""
+    """Return summary, place and id, then the text, as far as there is room."""
     where = " (%s)" % record["where"] if record["where"] else ""
     left = "; %d more of its kind" % record["left_out"] if record.get("left_out") else ""
     text = "%s%s; crash %s%s: " % (record["summary"], where, record["id"][:8], left)
@@ -146,7 +146,7 @@ def _message(record: "Any") -> str:
 
 
 def _word(text: str, most: int) -> str:
-    """Visible ASCII characters, which end a field only where we want it."""
+    """Replace all characters that are not visible ASCII, or would end the field."""
     word = "".join(c if "!" <= c <= "~" and c not in '[]:"' else "_" for c in text)
     return word[:most] or "-"
 

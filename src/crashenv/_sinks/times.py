@@ -1,10 +1,10 @@
-"""The times of records, and of the names of their files."""
+"""The times in records and in the names of their files."""
 
 from calendar import timegm
 
 
 def nanoseconds(text: "str | None") -> int:
-    """Since 1970, of ``2026-11-22T10:11:12.345678Z`` or the store's form; 0 if it is neither."""
+    """Convert ``2026-11-22T10:11:12.345678Z``, or the store's form; return 0 if it is neither."""
     digits = "".join(c for c in text or "" if c not in "-:")
     whole, _, fraction = digits.rstrip("Z").partition(".")
     day, _, clock = whole.partition("T")

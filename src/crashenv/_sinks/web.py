@@ -1,8 +1,8 @@
-"""A record by HTTP: one POST, with an end to it whatever the server does.
+"""Send a record by HTTP: one POST, which ends in time whatever the server does.
 
 Certificates are verified against the system's, or ``SSL_CERT_FILE``; ``https_proxy``,
-``http_proxy`` and ``no_proxy`` are obeyed; a redirection is not followed, for the key
-would go with it.
+``http_proxy`` and ``no_proxy`` are used; redirections are not followed, because the key
+would be sent along.
 """
 
 import contextlib
@@ -29,16 +29,16 @@ if TYPE_CHECKING:
     from crashenv._sinks.address import Address
 
 _SILENCE = 10  # seconds for a connection, and for the next byte
-_LONGEST = 30  # seconds for all of it: a server may send a byte every nine
+_LONGEST = 30  # seconds in total: a server may send one byte every nine seconds
 _MOST_BYTES = 1 << 16  # of an answer
 _MOST_WAIT = 86400.0  # seconds that a server may ask us to wait
-_WAIT = 60.0  # where it says 429 and no time, as Sentry's own clients have it
+_WAIT = 60.0  # if it answers 429 without a time, as in Sentry's own clients
 _WRONG_PLACE = (401, 402, 403, 404, 405, 407, 410)
 _LATER = (408, 423, 425, 429)
 
 
 class Answer:
-    """A server took it; ``body`` is the beginning of what it said."""
+    """The answer of a server that accepted it; ``body`` is the beginning of its text."""
 
     def __init__(self, headers: "Message[str, str]", body: bytes) -> None:
         self.headers = headers
@@ -56,7 +56,7 @@ def url(address: "Address", path: str) -> str:
 
 
 def login(address: "Address") -> "dict[str, str]":
-    """The header for the user and the password in the URL (RFC 7617)."""
+    """Return the header for the user and the password in the URL (RFC 7617)."""
     if not address.user and not address.password:
         return {}
     parts = [urllib.parse.unquote_to_bytes(part) for part in (address.user, address.password)]
@@ -64,7 +64,7 @@ def login(address: "Address") -> "dict[str, str]":
 
 
 def post(place: str, body: bytes, headers: "Mapping[str, str]") -> Answer:
-    """Raises Later, Refused or Unusable, if the server does not take it."""
+    """Post; raise Later, Refused or Unusable if the server does not accept it."""
     request = urllib.request.Request(place, body, {"User-Agent": agent(), **headers})
     try:
         with _bounded(_LONGEST), _opener().open(request, timeout=_SILENCE) as response:
@@ -80,14 +80,14 @@ def post(place: str, body: bytes, headers: "Mapping[str, str]") -> Answer:
             raise Unusable(text) from None
         raise Later("cannot be reached: %s" % _reason(error.reason)) from None
     except (OSError, http.client.HTTPException) as error:
-        raise Later("gave no answer: %s" % _reason(error)) from None
-    except (ValueError, UnicodeError) as error:  # of a host or a header that cannot be
-        raise Unusable("cannot be asked: %s" % type(error).__name__) from None
+        raise Later("did not answer: %s" % _reason(error)) from None
+    except (ValueError, UnicodeError) as error:  # an invalid host or header
+        raise Unusable("has an invalid address: %s" % type(error).__name__) from None
 
 
 @functools.lru_cache(maxsize=1)
 def _opener() -> urllib.request.OpenerDirector:
-    """Once: to read the system's certificates takes longer than a request."""
+    """Return the opener; it is made once, as reading certificates takes longer than a request."""
     https = urllib.request.HTTPSHandler(context=ssl.create_default_context())
     return urllib.request.build_opener(_NoRedirection, https)
 
@@ -99,7 +99,7 @@ def _reason(error: object) -> str:
 
 @contextlib.contextmanager
 def _bounded(seconds: int) -> "Iterator[None]":
-    """No socket's own limit is one for all of the bytes. Only where there is ``setitimer``."""
+    """Limit the total time, which a socket's timeout does not. Needs ``setitimer``."""
     is_main = threading.current_thread() is threading.main_thread()
     if not is_main or not hasattr(signal, "setitimer"):
         yield
@@ -122,7 +122,7 @@ def _bounded(seconds: int) -> "Iterator[None]":
 
 
 def _judged(error: urllib.error.HTTPError) -> Answer:
-    """What a status means that is none of success."""
+    """Raise what an error status means, or return the answer if the record was accepted."""
     status = error.code
     try:
         with _bounded(_SILENCE):
@@ -139,12 +139,12 @@ def _judged(error: urllib.error.HTTPError) -> Answer:
             seconds = _WAIT
         raise Later(message, seconds, is_own_fault=status == 500) from None
     if status == 409 or (status == 400 and b"already exists" in body):
-        return Answer(error.headers, body)  # it has it: the answer to an earlier try was lost
+        return Answer(error.headers, body)  # it has the record: an earlier answer was lost
     raise Refused(message) from None
 
 
 def wait(text: "str | None") -> "float | None":
-    """Seconds, of ``Retry-After`` (RFC 9110, 10.2.3); None if it says nothing."""
+    """Return the seconds of ``Retry-After`` (RFC 9110, 10.2.3); None without a time."""
     if not text:
         return None
     if text.strip().isdecimal():

@@ -1,7 +1,7 @@
 """``https://HOST/PATH``: the record as JSON, in one POST.
 
-Headers as Standard Webhooks 1.0 has them: ``webhook-id``, by which a receiver knows what
-it has already, ``webhook-timestamp``, and ``webhook-signature``, if there is a secret.
+The headers are those of Standard Webhooks 1.0: ``webhook-id``, which identifies
+duplicates, ``webhook-timestamp``, and ``webhook-signature`` if there is a secret.
 """
 
 import base64
@@ -28,7 +28,7 @@ _MOST_BYTES = 4096
 
 
 def send(address: "Address", record: "Any", event_id: str) -> float:
-    """Raises Later, Refused or Unusable."""
+    """Send it. Raise Later, Refused or Unusable."""
     body = to_json(record).encode()
     now = "%d" % time.time()
     headers = {
@@ -50,7 +50,7 @@ def signature(secret: bytes, event_id: str, timestamp: str, body: bytes) -> str:
 
 
 def _secret(environment: "Mapping[str, str]") -> bytes:
-    """Of the variable, or of the file that the other names."""
+    """Return the secret from the variable, or from the file that the other variable names."""
     text = environment.get(SECRET, "")
     if not text and environment.get(SECRET_FILE):
         try:
@@ -63,4 +63,4 @@ def _secret(environment: "Mapping[str, str]") -> bytes:
     try:
         return base64.b64decode(text[len(_PREFIX) :], validate=True)
     except binascii.Error:
-        raise Unusable("%s: is no base64 after %s" % (SECRET, _PREFIX)) from None
+        raise Unusable("%s: is not base64 after %s" % (SECRET, _PREFIX)) from None
