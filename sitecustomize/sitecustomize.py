@@ -1,16 +1,16 @@
 # crashenv without an installation: put this folder on PYTHONPATH.
 #
-# Reads PYDEBUG before user code runs, as the installed ``.pth`` line does, then gets out
-# of the way: the folder leaves ``sys.path``, and the ``sitecustomize`` that this one
-# shadows is executed in its place, in the same namespace, however this one was loaded.
-# Others load it too, in their own ways: New Relic's by ``loader.load_module()``, which
-# executes it in New Relic's own module. So no name, not even ``__doc__``, is left behind.
+# It reads PYDEBUG before user code runs, like the installed ``.pth`` line. Then it removes
+# its folder from ``sys.path`` and executes the ``sitecustomize`` that it shadows in its
+# place, in the same namespace, by whatever means it was loaded. Other programs load it too,
+# in different ways: New Relic's agent by ``loader.load_module()``, which executes it in
+# the agent's own module. So it leaves no name behind, not even ``__doc__``.
 #
-# Any interpreter may find it on its path, so Python 2.7 has to be able to read it as well.
+# Any interpreter may find it on its path, so Python 2.7 must be able to compile it.
 
 
 def _crashenv_places(code, names):
-    """The folders in which this file is, however it was found; a text has its caller's __file__."""
+    """Return the folders where this file may be; code from a string has its caller's __file__."""
     import os
     import sys
 
@@ -24,7 +24,7 @@ def _crashenv_places(code, names):
 
 
 def _crashenv_root(here):
-    """The folder of the package: this one stands in it, or beside src/ in a checkout."""
+    """Return the package's parent folder: this folder is in the package, or beside src/."""
     import os
 
     above = os.path.dirname(here)
@@ -45,8 +45,8 @@ def _crashenv_activate(here):
     ) or sys.version_info < (3, 9):
         return
     if "crashenv" not in sys.modules:
-        # As if the folder were on sys.path, where it is not to be; importlib.util's
-        # functions, without the 2 ms that importing it takes
+        # Import it without adding the folder to sys.path; these are importlib.util's
+        # functions, without the 2 ms of its import.
         from _frozen_importlib import _load
         from _frozen_importlib_external import PathFinder
 
@@ -68,7 +68,7 @@ def _crashenv_leave_path(here):
 
 
 def _crashenv_is_import(frame):
-    """Whether an import statement executes this, and not another program's loader."""
+    """Return whether an import statement executes this, not another program's loader."""
     frame = frame.f_back
     while frame is not None and frame.f_code.co_name != "<module>":
         if frame.f_code.co_name == "_find_and_load_unlocked":
@@ -78,7 +78,7 @@ def _crashenv_is_import(frame):
 
 
 def _crashenv_host(frame):
-    """The file of the module in whose namespace this is executed; None if it is our own."""
+    """Return the file of the module in whose namespace this is executed; None for our own."""
     names, frame = frame.f_globals, frame.f_back
     while frame is not None:
         if frame.f_globals is names and frame.f_code.co_name == "<module>":
@@ -88,7 +88,7 @@ def _crashenv_host(frame):
 
 
 def _crashenv_pass_on(frame, is_import, host):
-    """Execute what is next on the path; where nothing is, leave all as if this had not been."""
+    """Execute the next sitecustomize on the path; without one, leave no traces."""
     import sys
     from _frozen_importlib import _find_spec
 
@@ -97,9 +97,9 @@ def _crashenv_pass_on(frame, is_import, host):
     module = sys.modules.get(name)
     is_module = getattr(module, "__dict__", None) is names
     if host is not None and names.get("__file__") != frame.f_code.co_filename:
-        is_module = False  # by exec(), which leaves the host's module as it is
+        is_module = False  # executed by exec(), which does not change the host's module
     if spec is None and is_import and host is None:
-        # What site, and whoever imports it, expects where there is none.
+        # As if there were none, for site and any other importer.
         raise ModuleNotFoundError("No module named %r" % name, name=name)
     if spec is None and is_module and host is not None:
         import os
@@ -127,7 +127,7 @@ def _crashenv_pass_on(frame, is_import, host):
 
 
 def _crashenv_pass_on_2(frame, is_import, host):
-    """The same before Python 3.6."""
+    """Do the same before Python 3.6."""
     import imp
     import sys
 
@@ -160,7 +160,7 @@ def _crashenv():
                 _crashenv_activate(here)
             finally:
                 _crashenv_leave_path(here)
-    except BaseException:  # never a traceback of ours, never an interpreter that does not start
+    except BaseException:  # never print a traceback, never keep the interpreter from starting
         pass
     for ours in [name for name in names if name.startswith("_crashenv")]:
         del names[ours]

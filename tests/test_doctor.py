@@ -118,7 +118,7 @@ class Setting(DoctorTest):
         self.check("crashxyz=1", "bad   crashxyz=1: is not a setting", 1)
         self.check("crashthreads=fatal", "there is neither crashfd nor crashfile", 1)
         self.check("crashlimit=4K,crashfile=/dev/null", "ok    crashlimit is 4096", 0)
-        self.check("crashfd=@name", "no descriptor of that name", 1)
+        self.check("crashfd=@name", "no descriptor with that name", 1)
 
 
 class WayIn(DoctorTest):

@@ -125,7 +125,7 @@ class Values(ParseTest):
     def test_handle_is_for_windows(self) -> None:
         for value in ("4", "4:1:2", "4:1:2:3", "4:1:2:3:all"):
             _, problems = parse("crashhandle=" + value)
-            text = "is for Windows; crashfd is what this system has"
+            text = "is for Windows; use crashfd on this system"
             self.assertEqual(problems, [("crashhandle=" + value, text)])
         for value in ("", "x", "4:1", "4:1:2:3:4", "4:1:2:3:any", "4:all"):
             _, problems = parse("crashhandle=" + value)
@@ -345,14 +345,14 @@ class BadFile(EndToEnd):
         os.chmod(self.folder, 0o777)
         path = self.write("crash.log", "as it was")
         os.chown(path, 65534, 65534)
-        self.check_path(path, "somebody else's")
+        self.check_path(path, "belongs to another user")
         self.assertEqual((self.folder / "crash.log").read_text(), "as it was")
         fifo = self.path("fifo")
         os.mkfifo(fifo)
         os.chown(fifo, 65534, 65534)
         reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
         self.addCleanup(os.close, reader)
-        self.check_path(fifo, "somebody else's")
+        self.check_path(fifo, "belongs to another user")
         self.assertEqual(os.read(reader, 1), b"")
 
     def test_name_too_long(self) -> None:

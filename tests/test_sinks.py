@@ -949,7 +949,7 @@ class Forms(SinkTest):
         ):
             self.assertEqual(syslog._place(address.Address(url, {})), place)
         self.fill(1)
-        self.assertIn("no number", self.send("syslog://host:x", "--patience=0", status=1))
+        self.assertIn("not a number", self.send("syslog://host:x", "--patience=0", status=1))
 
     def check_5424(self, line: str, record: Any) -> None:
         head = r"^<10>1 %s \S+ app\.py %d crash \[" % (record["time"], record["pid"])

@@ -1,4 +1,4 @@
-"""``set_crash_output`` and ``activate``: the same core, for a program that asks itself."""
+"""``set_crash_output`` and ``activate``: the same functions, called by the program itself."""
 
 import os
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from typing import Any, Literal, Optional, Protocol, Union
 
     class HasFileno(Protocol):
-        """Such as a file object or a socket."""
+        """An object such as a file or a socket."""
 
         def fileno(self) -> int: ...
 
@@ -22,9 +22,9 @@ _LONGEST_WAIT = 10.0  # seconds, for a report that is being written
 def activate() -> None:
     """Read CRASHENV or PYDEBUG as the ``.pth`` line does, once in a process.
 
-    For programs whose interpreter runs no ``.pth`` file or ignores its environment:
-    frozen ones, PEX, ``-I``, ``-S`` and embedded interpreters. Never raises: a wrong
-    setting costs one line on standard error.
+    This is for programs whose interpreter runs no ``.pth`` file or ignores its environment:
+    frozen ones, PEX, ``-I``, ``-S`` and embedded interpreters. It raises nothing: a wrong
+    setting prints one line on standard error.
     """
     try:
         crashenv._start(False)
@@ -41,18 +41,18 @@ def set_crash_output(
     limit: int = texts.DEFAULT_LIMIT,
     signal: "Optional[str]" = None,
 ) -> None:
-    """Write every crash of this process to ``file`` too (Go: debug.SetCrashOutput).
+    """Also write every crash of this process to ``file`` (Go: debug.SetCrashOutput).
 
     ``file`` is an object with ``fileno()``, a descriptor number, or None, which
     turns the crash output off. It is duplicated: the caller may close it. The
     copy that an earlier call or PYDEBUG made is closed. ``threads`` is
-    ``"report"``, ``"fatal"`` or ``"ignore"``, ``traceback`` ``"single"`` or
-    ``"all"``, ``timeout`` in seconds, ``limit`` in bytes (1,024 at least),
-    ``signal`` the name of a signal that writes every thread's stack.
+    ``"report"``, ``"fatal"`` or ``"ignore"``, ``traceback`` is ``"single"`` or
+    ``"all"``, ``timeout`` is in seconds, ``limit`` in bytes (at least 1,024),
+    ``signal`` is the name of a signal that writes the stack of every thread.
 
-    Raises TypeError if ``file`` or a setting is of a wrong type, ValueError if
+    Raises TypeError if ``file`` or a setting has a wrong type, ValueError if
     a setting's value is wrong or ``file`` is not open for writing, and OSError
-    if it cannot be duplicated. The crash output then stays what it was.
+    if it cannot be duplicated. The crash output does not change then.
 
     Any thread may call it at any time; a report that is being written is finished first.
     """
@@ -82,7 +82,7 @@ def set_crash_output(
 
 
 def _exchange(output: "Any") -> None:
-    """Under the lock of writing: nobody writes to a private copy that is being closed."""
+    """Hold the lock of writing, so that no thread writes to a copy that is being closed."""
     state = crashenv._state
     lock: Any = getattr(state, "lock", None)
     locked = lock is not None and lock.acquire(True, _LONGEST_WAIT)

@@ -1,10 +1,10 @@
-"""What happens at a crash, the second half: threads, displaced hooks, hostile values, waits.
+"""The second half of the code for a crash: threads, displaced hooks, hostile values, waits.
 
-It is executed in the namespace of ``_crash`` when it is needed. Three rules hold. What
-fails of ours costs detail, never the report, and nothing of it reaches the program. Every
-wait is bounded by time and by count, and no lock is taken that a forked child may find
-locked. No reference to an exception is kept: its frames, and what they hold, would live
-longer than without us.
+It is executed in the namespace of ``_crash`` when it is needed. Three rules hold. If our own
+code fails, the report loses detail, but is still written, and the program does not notice.
+Every wait is bounded by time and by count, and no lock is taken that may be locked in a
+forked child. No reference to an exception is kept: its frames, and the objects in them,
+would live longer than without us.
 """
 
 TYPE_CHECKING = False
@@ -30,16 +30,16 @@ if TYPE_CHECKING:
     from crashenv._wire import LONGEST_VALUE, OMISSION, header
 
 PAUSE = 0.005  # seconds between two tries of a full pipe or of a record lock
-PATIENCE = 1.0  # seconds that a lock is waited for while its holder makes no progress
-GUARD_PATIENCE = 0.1  # it is held for microseconds, unless a handler interrupted its holder
-ROUNDS = 1_000_000  # of any loop, for a clock may stand still
+PATIENCE = 1.0  # seconds to wait for a lock while its holder makes no progress
+GUARD_PATIENCE = 0.1  # seconds; it is held for microseconds, unless a handler interrupts
+ROUNDS = 1_000_000  # of any loop, because a clock may stand still
 CHUNK = 1 << 16
-PIPE_BUF = 4096 if sys.platform == "linux" else 512  # what never blocks after poll(2)
+PIPE_BUF = 4096 if sys.platform == "linux" else 512  # bytes that do not block after poll(2)
 OWN_FRAMES = 60  # more than 10, see change_limit
 PYQT = {"PyQt5.QtCore", "PyQt6.QtCore"}
-PROMPTS = ("<stdin", "<console", "<python-input")  # some number their lines
+PROMPTS = ("<stdin", "<console", "<python-input")  # a number may follow
 MOST_LEAVES = 10_000  # of a group
-MOST_NOTES = 50  # counted: their sizes have to fit a value of the header
+MOST_NOTES = 50  # that are counted: their sizes must fit into a value of the header
 MOST_FRAMES = 100  # of a thread, as in faulthandler's dumps
 MOST_CHAINED = 100
 MOST_LINES = 1_000_000
@@ -48,16 +48,16 @@ OMISSION_ROOM = len(OMISSION) + 20
 FRAME = '  File "'
 CAUSED = "\nThe above exception was the direct cause of the following exception:\n\n"
 DURING = "\nDuring handling of the above exception, another exception occurred:\n\n"
-# By the descriptors of C, which a hostile class or metaclass cannot replace.
+# The attributes' own getters, which a hostile class or metaclass cannot replace.
 type_name: "Any" = vars(type)["__name__"].__get__
 traceback_of = BaseException.__dict__["__traceback__"].__get__
 cause_of = BaseException.__dict__["__cause__"].__get__
 context_of = BaseException.__dict__["__context__"].__get__
 is_suppressed = BaseException.__dict__["__suppress_context__"].__get__
-# Not by an import, which a program may forbid.
+# Without an import, which a program may forbid.
 posix: "Any" = sys.modules.get("posix") or sys.modules.get("nt")
 signals: "Any" = sys.modules["_signal"]
-# A write of ours can raise these: no reader, RLIMIT_FSIZE, a background job's terminal.
+# Our writes can raise these signals: no reader, RLIMIT_FSIZE, a background job's terminal.
 # They end or stop a program that restored their default action.
 WRITE_SIGNALS: "set[int]" = set()
 if hasattr(signals, "pthread_sigmask"):
@@ -73,7 +73,7 @@ def excepthook(
     value: "BaseException",
     traceback: "TracebackType | None",
 ) -> None:
-    """For ``sys.excepthook``, in place of the first half's."""
+    """The code for ``sys.excepthook``, instead of the first half's."""
     room = make_room()
     crash = is_crash(value, traceback)
     reading = start_reading() if crash else None
@@ -90,9 +90,9 @@ def excepthook(
 def before_hook(original: "Any", reference: "Any") -> None:
     """Called when something is stored in ``sys.last_traceback`` for the first time.
 
-    PyErr_PrintEx stores an uncaught exception there before it looks for
-    ``sys.excepthook``. A hook of the program's may end the process, and so may all that
-    follows, so what such a hook is going to get is reported now.
+    PyErr_PrintEx stores an uncaught exception there before it looks up
+    ``sys.excepthook``. A hook of the program may end the process, and so may everything
+    that follows, so the exception for such a hook is reported now.
     """
     try:
         value = getattr(sys, LAST, None)
@@ -103,12 +103,12 @@ def before_hook(original: "Any", reference: "Any") -> None:
         else:
             state.stored = id(value)
             __import__("atexit").register(state.stub("at_exit", None))
-    except BaseException:  # would be printed as an ignored exception
+    except BaseException:  # it would be printed as an ignored exception
         pass
 
 
 def at_exit(original: "Any") -> None:
-    """Report what ``before_hook``, which is called once, did not see."""
+    """Report an exception that ``before_hook``, which is called only once, did not see."""
     try:
         value = getattr(sys, LAST, None)
         if value is None or id(value) == state.stored:
@@ -118,7 +118,7 @@ def at_exit(original: "Any") -> None:
             return  # it was handled, and stored for a debugger
         if is_crash(value, traceback):
             report("exception", value, None)
-    except BaseException:  # would be printed
+    except BaseException:  # it would be printed
         pass
 
 
@@ -128,12 +128,12 @@ def is_function_of_main(frame: "FrameType") -> bool:
 
 
 def is_crash(value: "BaseException", traceback: "TracebackType | None") -> bool:
-    """Whether the main thread has died of ``value``; for what the start's stub calls.
+    """Return whether the main thread has died of ``value``; called from the start's stub.
 
-    Anyone may call a hook, programs store exceptions that they handled for a debugger,
-    and C code prints some and goes on. But only when the main thread has died, no
-    Python code is below us. Below a server in C, such as uWSGI, there is none either:
-    there the outermost frame is not one of the main module's.
+    Any code may call a hook, programs store exceptions that they handled for a debugger,
+    and C code prints some and goes on. But only if the main thread has died, there is no
+    Python frame below ours. In a server in C, such as uWSGI, there is none either: there
+    the outermost frame is not one of the main module.
     """
     try:
         if state.output is None or value is None or value is not getattr(sys, LAST, None):
@@ -141,7 +141,7 @@ def is_crash(value: "BaseException", traceback: "TracebackType | None") -> bool:
         if id(value) == state.reported or is_exit(value):
             return False
         if is_called_by_program():
-            # PyQt has an exception of a slot printed and aborts, unless there is another hook.
+            # PyQt prints the exception of a slot and aborts, unless there is another hook.
             hook = getattr(sys, "excepthook", None)
             if hook is not state.excepthook or not PYQT & sys.modules.keys():
                 return False
@@ -150,25 +150,25 @@ def is_crash(value: "BaseException", traceback: "TracebackType | None") -> bool:
                 return False
         if hasattr(sys, "ps1") and at_prompt(value, traceback):
             return False
-    except BaseException:  # an audit hook that raises: better one report too many
+    except BaseException:  # an audit hook that raises: one report too many is better
         pass
     state.reported = id(value)
     return True
 
 
 def is_called_by_program() -> bool:
-    """Whether there are frames below ours, which are those of here and of the start's stub."""
+    """Return whether there are frames below ours, which are those of this file and the stub."""
     frame: FrameType | None = sys._getframe()
     while frame is not None and frame.f_globals.get("state", frame.f_globals) is state:
         frame = frame.f_back
     if frame is not None and frame.f_globals.get("_state") is state:
         frame = frame.f_back
-    # PyPy's hook is called by a function in Python.
+    # PyPy's hook is called by a Python function.
     return frame is not None and not frame.f_code.co_filename.startswith("<builtin>")
 
 
 def is_exit(value: "BaseException") -> bool:
-    """Whether it ends a program or a thread on purpose; so does a group of nothing else."""
+    """Return whether it ends a program or a thread on purpose, as may a group of these."""
     kind = type(value)
     if issubclass(kind, NOT_CRASHES):  # isinstance() would ask value.__class__
         return True
@@ -184,9 +184,9 @@ def at_prompt(value: "BaseException", traceback: "Any") -> bool:
 
 
 def is_exit_group(value: "BaseException") -> bool:
-    """Whether it is a group whose only leaves are SystemExit and KeyboardInterrupt.
+    """Return whether it is a group whose only leaves are SystemExit and KeyboardInterrupt.
 
-    trio and anyio wrap a Ctrl-C so.
+    trio and anyio wrap a Ctrl-C in one.
     """
     groups, leaves = [value], 0
     for _ in range(MOST_LEAVES):
@@ -210,7 +210,7 @@ def is_exit_group(value: "BaseException") -> bool:
 
 
 def unraisablehook(original: "Any", unraisable: "sys.UnraisableHookArgs") -> None:
-    """For ``sys.unraisablehook``, which gets the exception of a raw thread."""
+    """The code for ``sys.unraisablehook``, which gets the exception of a raw thread."""
     value, output = unraisable.exc_value, state.output
     if value is None or output.threads == "ignore" or is_exit(value):
         original(unraisable)
@@ -235,9 +235,9 @@ def invoke(original: "Any", thread: "Any") -> "Any":
 
     ``Thread.__init__`` stores the function that calls ``threading.excepthook`` in the
     instance, and ``_bootstrap_inner`` calls it while the exception is being handled, on
-    every version from 3.8 on. A property goes before the instance's own, for threads that
-    exist already and for subclasses too. What another hook will get is reported here,
-    so nothing of ours is on the stack when it is called.
+    every version from 3.8 on. A property takes precedence over the instance's attribute, also
+    for threads that exist already and for subclasses. An exception for another hook is
+    reported here, so no frame of ours is on the stack when the hook is called.
     """
     call_hook = thread.__dict__["_invoke_excepthook"]
     output, value = state.output, state.exc_info()[1]
@@ -275,7 +275,7 @@ def fatal_crash(call_hook: "Callable[[Any], None]", thread: "Any") -> None:
 
 
 def crash_of_thread(call_hook: "Callable[[Any], None]", thread: "Any") -> None:
-    """Have the default hook print the exception, and report it."""
+    """Let the default hook print the exception, and report it."""
     value: Any = state.exc_info()[1]
     room = make_room()
     reading = start_reading()
@@ -322,7 +322,7 @@ def current_thread_name() -> str:
 def worker(module: "Any", process: "Any", name: "Any") -> None:
     """Report the exception that ``BaseProcess._bootstrap`` of ``module`` is going to print.
 
-    Only while that handles it, the traceback begins there.
+    Only while ``_bootstrap`` handles it, the traceback begins there.
     """
     room = make_room()
     try:
@@ -345,18 +345,18 @@ def worker(module: "Any", process: "Any", name: "Any") -> None:
 
 
 def start_reading() -> "Any":
-    """From now on, keep what this thread writes to ``sys.stderr``; None if that cannot be.
+    """Start to copy what this thread writes to ``sys.stderr``; return None if that fails.
 
     The hooks of the interpreter, in C and in Python, look ``write`` up on the object in
-    ``sys.stderr``, where an entry of the instance's ``__dict__`` goes before the method.
-    So the report gets the very bytes, and the program's ``__str__`` methods run no
-    second time.
+    ``sys.stderr``, where an entry of the instance's ``__dict__`` takes precedence over the
+    method. So the report gets the same bytes, and the program's ``__str__`` methods do not
+    run a second time.
     """
     ident = get_ident()
     try:
         stream: Any = sys.stderr
         attributes = stream.__dict__
-        if not state.guard.acquire(True, GUARD_PATIENCE):  # a signal handler interrupted its holder
+        if not state.guard.acquire(True, GUARD_PATIENCE):  # its holder was interrupted by a handler
             return None
         try:
             tap = state.taps.get(id(stream))
@@ -385,7 +385,7 @@ def copier(write: "Callable[[str], Any]", readers: "dict[int, Any]") -> "Callabl
         if parts is None:
             return write(text)
         try:
-            # First: what we keep may take the memory that this needs.
+            # First, because our copy may take the memory that this needs.
             written = write(text)
         except BaseException:
             parts.append(None)
@@ -400,7 +400,7 @@ def copier(write: "Callable[[str], Any]", readers: "dict[int, Any]") -> "Callabl
 
 
 def stop_reading(reading: "Any") -> "list[str] | None":
-    """What was written; None if that is not all."""
+    """Return what was written; None if the copy is incomplete."""
     if reading is None:
         return None
     try:
@@ -435,9 +435,9 @@ def report(
     thread: "str | None" = None,
     process: "str | None" = None,
 ) -> None:
-    """Write a report of ``value``; ``parts`` are what was printed, if that is known.
+    """Write a report of ``value``; ``parts`` is the printed text, if it is known.
 
-    ``heading`` is what is printed before the traceback. Nothing is raised.
+    ``heading`` is the text before the traceback. Nothing is raised.
     """
     output = state.output
     if output is None or output.fd is None:
@@ -448,7 +448,7 @@ def report(
             fields.append(("process", process))
         try:
             data = whole(output, fields, value, parts, heading)
-        except BaseException:  # whatever it is, a report with less in it is better than none
+        except BaseException:  # a report with less detail is better than none
             data = whole(output, fields, value, minimal(heading, value), heading)
     except BaseException:  # no memory, builtins that are gone
         state.least(state, "excepthook" if kind == "exception" else "invoke", value)
@@ -463,14 +463,14 @@ def whole(
     parts: "list[str] | None",
     heading: str,
 ) -> bytes:
-    """The report, at most ``limit`` bytes. May raise anything."""
+    """Return the report, at most ``limit`` bytes. This may raise any exception."""
     kind = type_name(type(value))
     if parts is not None and is_coloured(parts):
         parts = None
     if parts is None:
         parts = formatted(heading, value)
     if not any(kind in part for part in parts if len(part) <= SLICE):
-        # What the interpreter cannot print, it writes past sys.stderr (_PyObject_Dump).
+        # The interpreter writes what it cannot print past sys.stderr (_PyObject_Dump).
         parts.append(kind + "\n")
     fields = list(fields)
     lines = message_lines(parts, kind)
@@ -489,7 +489,7 @@ def whole(
 
 
 def minimal(heading: str, value: "BaseException") -> "list[str]":
-    """A traceback without source lines and causes, where nothing better can be had."""
+    """Return a traceback without source lines and causes, if there is nothing better."""
     lines = [heading, "Traceback (most recent call last):\n"]
     try:
         traceback = traceback_of(value)
@@ -517,9 +517,9 @@ def minimal(heading: str, value: "BaseException") -> "list[str]":
 
 
 def deliver(output: "Any", data: bytes) -> None:
-    """Write ``data``, or what a reader takes within ``timeout`` seconds. Swallows all errors.
+    """Write ``data``, or what a reader accepts within ``timeout`` seconds. Ignore all errors.
 
-    Whoever does not get the locks in time writes what fits.
+    Without the locks in time, write what fits.
     """
     try:
         if output.deliver is not None:
@@ -528,7 +528,7 @@ def deliver(output: "Any", data: bytes) -> None:
         deadline = monotonic() + output.timeout
         locked = take_lock(deadline)
         try:
-            if output.fd is None:  # closed: another took its place meanwhile
+            if output.fd is None:  # closed: another one has replaced it meanwhile
                 output = state.output
             descriptor = None if output is None else current_descriptor(output)
             if descriptor is not None:
@@ -541,7 +541,7 @@ def deliver(output: "Any", data: bytes) -> None:
 
 
 def take_lock(deadline: float) -> bool:
-    """Wait for ``lock`` while its holder, who may be interrupted by us, makes progress."""
+    """Wait for ``lock`` while its holder makes progress; we may have interrupted the holder."""
     seen = -1
     for _ in range(ROUNDS):
         if state.lock.acquire(True, max(0.0, min(PATIENCE, deadline - monotonic()))):
@@ -553,10 +553,10 @@ def take_lock(deadline: float) -> bool:
 
 
 def current_descriptor(output: "Any") -> "int | None":
-    """Where to write now; None if there is no such file any more."""
+    """Return the descriptor to write to; None if the file is lost."""
     if output.fd is None:
         return None
-    if output.reopen is not None:  # a crashfile, whose path is what counts
+    if output.reopen is not None:  # a crashfile: its path counts
         output.reopen(output)
     elif not is_current(output):
         duplicate(output)
@@ -564,7 +564,7 @@ def current_descriptor(output: "Any") -> "int | None":
 
 
 def is_current(output: "Any") -> bool:
-    """Whether our own descriptor still is the crash output: others may have closed it."""
+    """Return whether our descriptor still is the crash output: it may have been closed."""
     try:
         status = fstat(output.fd)
         return bool((status[2], status[1]) == output.identity)
@@ -573,7 +573,7 @@ def is_current(output: "Any") -> bool:
 
 
 def write_all(descriptor: int, data: bytes, deadline: float, wait: "Any" = None) -> None:
-    """Write all before ``deadline``; ``wait`` tells whether a write will not block.
+    """Write all before ``deadline``; ``wait`` returns whether a write will not block.
 
     Raises OSError.
     """
@@ -606,24 +606,24 @@ def write_all(descriptor: int, data: bytes, deadline: float, wait: "Any" = None)
             for _ in ours:
                 if not ours & signals.sigpending():
                     break
-                signals.sigwait(ours & signals.sigpending())  # they are pending: no wait
+                signals.sigwait(ours & signals.sigpending())  # pending, so it returns at once
             signals.pthread_sigmask(signals.SIG_SETMASK, mask)
 
 
 def lock_record(descriptor: int, deadline: float) -> bool:
     """Take the POSIX record lock (lockf(3)), which also excludes forked processes.
 
-    flock(2) belongs to the open file description, which those share.
+    A lock of flock(2) belongs to the open file description, which they share.
     """
     for _ in range(ROUNDS):
         try:
-            lockf(descriptor, F_TLOCK, 0)  # from the position on, without end: any two meet
+            lockf(descriptor, F_TLOCK, 0)  # from the position to infinity: any two overlap
             return True
         except (BlockingIOError, PermissionError):
             if monotonic() >= deadline:
                 return False
             sleep(PAUSE)
-        except BaseException:  # no locks there; an audit hook that raises
+        except BaseException:  # locks are not supported; an audit hook that raises
             return False
     return False
 
@@ -632,9 +632,9 @@ def lock_record(descriptor: int, deadline: float) -> bool:
 
 
 def make_room() -> int:
-    """Where the recursion limit is so small that it would show, allow for our own frames.
+    """Raise a small recursion limit by our own frames, which would be noticed otherwise.
 
-    Returns for how many.
+    Return by how many.
     """
     if sys.getrecursionlimit() >= SMALL_LIMIT:
         return 0
@@ -643,7 +643,7 @@ def make_room() -> int:
 
 
 def change_limit(by: int) -> None:
-    """No change where ``make_room`` found none necessary: ``by`` is then small."""
+    """Change the limit, but not if ``make_room`` did not: ``by`` is small then."""
     if abs(by) > 5:
         try:
             sys.setrecursionlimit(sys.getrecursionlimit() + by)
@@ -652,9 +652,9 @@ def change_limit(by: int) -> None:
 
 
 def before_fork() -> None:
-    """So that no other thread is in the middle of changing ``state.taps`` and what it refers to.
+    """Make sure that no other thread is changing ``state.taps`` and the objects in it.
 
-    In a free-threaded build each dict has a lock of its own, which a child would find locked.
+    In a free-threaded build each dict has its own lock, which would be locked in the child.
     """
     if state.guard.acquire(True, GUARD_PATIENCE):
         state.forking = get_ident()
@@ -667,7 +667,7 @@ def after_fork_in_parent() -> None:
 
 
 def forked(original: "Any") -> None:
-    """In a forked child: only the thread that forked goes on; another may have held a lock."""
+    """In a forked child, replace the locks: a thread that has not survived may hold one."""
     state.may_import = False
     state.lock, state.guard = allocate_lock(), allocate_lock()
     try:
@@ -681,8 +681,8 @@ def forked(original: "Any") -> None:
         if output.forked is not None:
             output.forked(output)
         if current_descriptor(output) is None and faults and not faults["asked"]:
-            faults["disable"]()  # rather no dump than one in somebody else's file
-    except BaseException:  # would be printed as an ignored exception
+            faults["disable"]()  # no dump is better than one in another file
+    except BaseException:  # it would be printed as an ignored exception
         pass
 
 
@@ -695,7 +695,7 @@ if hasattr(posix, "register_at_fork") and not state.awaits_forks:
 
 
 def is_coloured(parts: "list[str]") -> bool:
-    """Whether the interpreter printed in colour, as it does from 3.13 on to a terminal."""
+    """Return whether the interpreter printed in colour, as from 3.13 on to a terminal."""
     colorize = sys.modules.get("_colorize")
     if colorize is None or not any("\033[" in part for part in parts):
         return False
@@ -706,10 +706,10 @@ def is_coloured(parts: "list[str]") -> bool:
 
 
 def formatted(heading: str, value: "BaseException") -> "list[str]":
-    """What the default hook prints: by ``traceback`` if that is loaded, else by ourselves.
+    """Return what the default hook prints: by ``traceback`` if it is loaded, else by ourselves.
 
-    It may be imported only while no other thread lives: a thread that forks meanwhile
-    would leave the import's lock locked in its child.
+    It may be imported only if no other thread is alive: if another thread forks meanwhile,
+    the import lock is locked in its child.
     """
     try:
         module = sys.modules.get("traceback")
@@ -724,7 +724,7 @@ def formatted(heading: str, value: "BaseException") -> "list[str]":
 
 
 def chain_of(value: "BaseException | None") -> "list[str]":
-    """The exception with its causes and contexts, in the interpreter's layout."""
+    """Return the exception with its causes and contexts, in the interpreter's layout."""
     texts: list[list[str]] = []
     seen: set[int] = set()
     while value is not None and id(value) not in seen and len(seen) < MOST_CHAINED:
@@ -743,7 +743,7 @@ def exception_lines(value: "BaseException") -> "list[str]":
 
 
 def source_of(line: str) -> str:
-    """The source of a frame's line, indented; empty where it cannot be read."""
+    """Return the source of a frame's line, indented; empty if it cannot be read."""
     try:
         name, _, rest = line[len(FRAME) :].rpartition('", line ')
         number = int(rest.partition(",")[0])
@@ -757,18 +757,18 @@ def source_of(line: str) -> str:
 
 
 def lines_of_notes(value: "BaseException") -> str:
-    """The header's ``notes``; empty where there are none, or a hostile exception hides them."""
+    """Return the header's ``notes``; empty if there are none, or if they are hidden."""
     try:
         notes = BaseException.__getattribute__(value, "__dict__").get("__notes__")
         if type(notes) is not list or len(notes) > MOST_NOTES:
             return ""
         return ",".join([str(str.count(note, "\n") + 1) for note in notes])
-    except (AttributeError, TypeError):  # notes that are no strings
+    except (AttributeError, TypeError):  # notes that are not strings
         return ""
 
 
 def other_stacks() -> "list[str]":
-    """The stacks of all other threads, in faulthandler's layout."""
+    """Return the stacks of all other threads, in faulthandler's layout."""
     threads = dict(getattr(sys.modules.get("threading"), "_active", {}))
     parts = []
     for ident, frame in sys._current_frames().items():
@@ -791,9 +791,9 @@ def lines_of_stack(frame: "FrameType | None") -> "Iterator[str]":
 
 
 def fit(parts: "list[str]", room: int) -> bytes:
-    """At most ``room`` bytes that end with a newline; what is too much is left out.
+    """Return at most ``room`` bytes, with a newline at the end and the middle left out.
 
-    From the middle, and in slices, so that a message of 100 MB does not become 100 MB more.
+    Work in slices, so that a message of 100 MB does not need another 100 MB.
     """
     head: list[bytes] = []
     tail: list[bytes] = []
@@ -820,7 +820,7 @@ def fit(parts: "list[str]", room: int) -> bytes:
 
 
 def whole_head(data: bytes) -> bytes:
-    """``data`` without a UTF-8 sequence that its end cuts (RFC 3629, section 3)."""
+    """Return ``data`` without a cut UTF-8 sequence at its end (RFC 3629, section 3)."""
     for back in range(1, min(4, len(data)) + 1):
         byte = data[-back]
         if byte & 0xC0 == 0xC0:
@@ -832,20 +832,20 @@ def whole_head(data: bytes) -> bytes:
 
 
 def whole_tail(data: bytes) -> bytes:
-    """``data`` without a UTF-8 sequence that its beginning cuts."""
+    """Return ``data`` without a cut UTF-8 sequence at its beginning."""
     start = 0
     while start < min(3, len(data)) and data[start] & 0xC0 == 0x80:
         start += 1
     return data[start:]
 
 
-# --- the crash output's descriptor, when it is lost
+# --- a lost descriptor of the crash output
 
 
 def duplicate(output: "Any") -> None:
-    """Take a new private copy of the descriptor that was passed, if it is still that file.
+    """Make a new private copy of the descriptor that was passed, if it is still that file.
 
-    May raise OSError.
+    Raise OSError.
     """
     status = fstat(output.source)
     if (status[2], status[1]) != output.identity:
@@ -866,10 +866,10 @@ def duplicate(output: "Any") -> None:
 
 
 def dup_high(descriptor: int) -> int:
-    """A close-on-exec copy at a number where ordinary opens do not land. Raises OSError.
+    """Return a close-on-exec copy with a number that ordinary opens do not reach.
 
-    fcntl(2) finds a free number and takes it in one step; where the module is not
-    loaded, only one thread that opens thousands of files could come in between.
+    Raise OSError. fcntl(2) finds and takes a free number in one step; if the module is not
+    loaded, only a thread that opens thousands of files could take it in between.
     """
     fcntl = sys.modules.get("fcntl")
     number = min(posix.sysconf("SC_OPEN_MAX"), 4096) - 1

@@ -1,4 +1,4 @@
-"""Crash records for a program that listens: a pipe to hand to a child, a file, raw bytes."""
+"""Crash records for a listening program: a pipe for a child process, a file, raw bytes."""
 
 import os
 
@@ -25,34 +25,34 @@ _QUIET = 500  # milliseconds without a byte, after which a dump is complete
 
 
 class Reader:
-    """Takes what comes out of a crash output, in pieces of any size; gives records.
+    """Accepts the bytes of a crash output, in pieces of any size, and returns records.
 
-    For whoever reads by other means, as asyncio does. A report is given as soon as it
-    is complete. A native dump has no end of its own: ``flush`` when nothing has come
-    for half a second.
+    This is for programs that read by other means, such as asyncio. A report is returned as
+    soon as it is complete. A native dump has no end mark: call ``flush`` when nothing has
+    come for half a second.
     """
 
     def __init__(self) -> None:
         self._splitter = Splitter()
 
     def feed(self, data: bytes) -> "list[Record]":
-        """The records that are complete with ``data``."""
+        """Return the records that ``data`` completes."""
         return _records(self._splitter.feed(data))
 
     def flush(self) -> "list[Record]":
-        """The records that are complete if nothing follows for a while."""
+        """Return the records that are complete if nothing follows for a while."""
         return _records(self._splitter.flush())
 
     def close(self) -> "list[Record]":
-        """The rest, at the end of the stream: reports that were cut too."""
+        """Return the rest at the end of the stream, including reports that were cut off."""
         return _records(self._splitter.close())
 
 
 def read(path: "str | os.PathLike[str]", *, follow: bool = False) -> "Iterator[Record]":
-    """The records of a crash output's file, or of a log with reports in it.
+    """Yield the records of a crash output's file, or of a log with reports in it.
 
-    With ``follow`` it goes on for ever as the file grows, is rotated away and made anew.
-    ``"-"`` is standard input. Raises OSError, of which ``filename`` is the path.
+    With ``follow`` it continues for ever, as the file grows, is rotated and created again.
+    ``"-"`` is standard input. Raises OSError, whose ``filename`` is the path.
     """
     name = os.fspath(path)
     if not isinstance(name, str):
@@ -82,20 +82,20 @@ def _followed(path: str) -> "Iterator[Record]":
 
 
 class Pipe:
-    """A crash output for a child process, and an iterator of the records that come out.
+    """A crash output for a child process, and an iterator over its records.
 
-    ``fd`` is what the child inherits, ``env()`` its environment::
+    The child inherits ``fd``, and ``env()`` is its environment::
 
         with crashenv.Pipe() as pipe:
             child = subprocess.Popen(command, env=pipe.env(), pass_fds=[pipe.fd])
             for record in pipe:
                 print(record["summary"])
 
-    On Windows there is ``handle`` in place of ``fd``, for
-    ``STARTUPINFO(lpAttributeList={"handle_list": [pipe.handle]})``, and ``fd`` is -1.
+    On Windows use ``handle`` instead of ``fd``, as in
+    ``STARTUPINFO(lpAttributeList={"handle_list": [pipe.handle]})``; ``fd`` is -1.
 
-    Iterating closes ``fd`` here. It ends when the last process that holds the other one
-    has ended or closed it. Raises OSError if there can be no pipe.
+    Iterating closes ``fd`` in this process. It ends when the last process that inherited it
+    has ended or closed it. Raises OSError if the pipe cannot be created.
     """
 
     def __init__(self) -> None:
@@ -108,11 +108,11 @@ class Pipe:
 
     @property
     def handle(self) -> int:
-        """What a child inherits on Windows; 0 once it is closed. AttributeError elsewhere."""
+        """The handle for a child on Windows; 0 once it is closed. AttributeError elsewhere."""
         return self._pipe.passed
 
     def env(self, base: "Mapping[str, str] | None" = None) -> "dict[str, str]":
-        """``base``, or ``os.environ``, with what makes a Python child write to ``fd``.
+        """Return ``base``, or ``os.environ``, changed so that a Python child writes to ``fd``.
 
         Raises OSError once ``fd`` is closed.
         """
@@ -127,7 +127,7 @@ class Pipe:
         yield from self._reader.close()
 
     def _chunks(self) -> "Iterator[bytes | None]":
-        """To the end; None when nothing has come for a while."""
+        """Yield the bytes to the end, and None when nothing has come for a while."""
         waiting = poll()
         waiting.register(self._source, POLLIN)
         is_flushed = True
@@ -164,7 +164,7 @@ class Pipe:
             self.fd = -1
 
     def close(self) -> None:
-        """Close both ends. A child that still writes goes on without a crash output."""
+        """Close both ends. A child that is still running has no crash output then."""
         self._close_passed()
         if os.name == "nt":
             self._pipe.close()

@@ -1,4 +1,4 @@
-"""A ``logging`` handler whose records outlive the process, in a module that imports logging."""
+"""A ``logging`` handler whose records outlive the process; this module imports logging."""
 
 import logging
 
@@ -6,7 +6,7 @@ from crashenv._seldom.family import note
 
 
 class LogHandler(logging.Handler):
-    """Keeps each record among the process's last words, see ``note``: formatted, in one line.
+    """Adds each record, formatted, in one line, to the process's last words; see ``note``.
 
     ``logging.getLogger().addHandler(crashenv.LogHandler())`` keeps all of them.
     """
@@ -14,5 +14,5 @@ class LogHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             note(self.format(record))
-        except Exception:  # as every handler does it: logging.raiseExceptions decides
+        except Exception:  # as in every handler: see logging.raiseExceptions
             self.handleError(record)

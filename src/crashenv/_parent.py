@@ -1,4 +1,4 @@
-"""What the program gets from the monitor, and what the monitor lets go of for it."""
+"""What the monitor passes to the program, and what it closes for the program's sake."""
 
 import os
 
@@ -9,15 +9,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_LEAST_NUMBER = 100  # of the passed descriptor: shells and LISTEN_FDS use the low ones
-_PIPE_SIZE = 1 << 20  # what an unprivileged process may ask for (pipe(7))
+_LEAST_NUMBER = 100  # for the passed descriptor: shells and LISTEN_FDS use low numbers
+_PIPE_SIZE = 1 << 20  # the most for an unprivileged process (pipe(7))
 _LARGEST_PID = 22  # bits (proc(5), pid_max)
-DUMP_SIGNAL = "RTMAX"  # what ``crashenv dump`` sends; hardly a program uses the last one
+DUMP_SIGNAL = "RTMAX"  # for ``crashenv dump``; hardly any program uses the last signal
 _F_SETPIPE_SZ = 1031  # named in fcntl from 3.10 on
 
 
 def open_pipe() -> "tuple[int, int]":
-    """Our end, which raises SIGIO when there is something to read, and the program's."""
+    """Return our end, which raises SIGIO when there is something to read, and the program's."""
     import fcntl
 
     ours, passed = open_pair()
@@ -27,7 +27,7 @@ def open_pipe() -> "tuple[int, int]":
 
 
 def open_pair() -> "tuple[int, int]":
-    """A pipe's two ends, the one to pass at a high number. Raises OSError."""
+    """Return a pipe's two ends, the one to pass with a high number. Raise OSError."""
     import fcntl
 
     ours, other = os.pipe()
@@ -44,15 +44,15 @@ def open_pair() -> "tuple[int, int]":
 
 
 def open_family() -> "tuple[int, int]":
-    """Where descendants tell of themselves, and keep their last words (``_seldom.family``).
+    """Open the files for descendants' announcements and last words (``_seldom.family``).
 
-    The end to read, which raises SIGIO, and a memfd. Raises OSError, AttributeError where
-    there is none.
+    Return a pipe's reading end, which raises SIGIO, and a memfd. Raise OSError, or
+    AttributeError if there is no memfd.
     """
     import fcntl
 
     ours, other = os.pipe()
-    os.close(other)  # whoever opens it anew has one
+    os.close(other)  # descendants open it by its path
     fcntl.fcntl(ours, fcntl.F_SETOWN, os.getpid())
     fcntl.fcntl(ours, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
     board = os.memfd_create("crashenv")
@@ -61,7 +61,7 @@ def open_family() -> "tuple[int, int]":
 
 
 def place(fd: int) -> str:
-    """Of one of our files: ``PATH:DEV:INO``, for who may open it anew."""
+    """Return ``PATH:DEV:INO`` of one of our files, for a process that reopens it."""
     status = os.fstat(fd)
     return "/proc/%d/fd/%d:%d:%d" % (os.getpid(), fd, status.st_dev, status.st_ino)
 
@@ -73,10 +73,10 @@ def environment(
     name: str = "",
     family: "tuple[int, int] | None" = None,
 ) -> "dict[str, str]":
-    """Ours, or ``base``, with the crash output and the folder that activates it.
+    """Return our environment, or ``base``, with the crash output and the folder to activate it.
 
-    Who did not inherit ``passed`` opens ``path`` anew. The variable is ``name``, or the one
-    that is set. ``family`` is what ``open_family`` returned.
+    A process that did not inherit ``passed`` reopens ``path``. The variable is ``name``, or the
+    one that is set. ``family`` is the result of ``open_family``.
     """
     environment = dict(os.environ if base is None else base)
     name = name or variable(environment)
@@ -88,7 +88,7 @@ def environment(
         item += ",crashfamily=" + ":".join(map(place, family))
     if family is not None and not _has(environment.get(name, ""), "crashsignal"):
         item += ",crashsignal=" + DUMP_SIGNAL
-    # An earlier output would cost a warning; what else is set holds.
+    # An earlier output would produce a warning; other settings are kept.
     before = replaced(
         environment.get(name, environment.get(variable(environment), "")),
         ("crashfd", "crashfile", "crashfamily"),
@@ -105,7 +105,7 @@ def _has(text: str, key: str) -> bool:
 
 
 def fill_standard_descriptors() -> None:
-    """Keep our own files from landing on 0, 1 or 2; the program finds them closed as before."""
+    """Keep our own files from getting numbers 0 to 2, which the program finds closed as before."""
     fd = 0
     while fd <= 2:
         fd = os.open(os.devnull, os.O_RDWR)
@@ -113,21 +113,21 @@ def fill_standard_descriptors() -> None:
 
 
 def let_go() -> None:
-    """Keep no file open that the program may want to see closed, but for stderr."""
+    """Close all files that the program may expect to be closed, except stderr."""
     try:
         null = os.open(os.devnull, os.O_RDWR)
         os.dup2(null, 0, inheritable=False)
         os.dup2(null, 1, inheritable=False)
         os.close(null)
         numbers = [int(name) for name in os.listdir("/proc/self/fd")]
-    except OSError:  # the program runs already
+    except OSError:  # the program is running already
         return
     for fd in numbers:
         try:
-            # What came through execve(2) has no close-on-exec flag, and ours has (PEP 446).
+            # Only descriptors that came through execve(2) lack close-on-exec (PEP 446).
             if fd > 2 and os.get_inheritable(fd):
                 os.close(fd)
-        except OSError:  # the one that listdir() used
+        except OSError:  # the descriptor that listdir() used
             pass
 
 
@@ -140,7 +140,7 @@ def is_open(fd: int) -> bool:
 
 
 def folder() -> str:
-    """The folder for PYTHONPATH that activates this copy without an installation."""
+    """Return the folder for PYTHONPATH that activates this copy without an installation."""
     package = os.path.dirname(os.path.abspath(crashenv.__file__))
     inside = os.path.join(package, "sitecustomize")
     if os.path.isdir(inside):

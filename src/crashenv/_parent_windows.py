@@ -1,4 +1,4 @@
-"""What the program gets from the monitor on Windows: a handle, and a name for it."""
+"""What the monitor passes to the program on Windows: a handle, and its name."""
 
 import os
 
@@ -18,16 +18,16 @@ else:
 _INBOUND, _OVERLAPPED, _FIRST_INSTANCE = 1, 0x40000000, 0x80000
 _REJECT_REMOTE_CLIENTS = 8
 _GENERIC_WRITE, _OPEN_EXISTING = 0x40000000, 3
-_SIZE = 1 << 20  # bytes that wait for us
+_SIZE = 1 << 20  # bytes of the pipe's buffer
 _CHUNK = 1 << 16
 _IO_PENDING = 997
 INFINITE = 0xFFFFFFFF
 
 
 def open_pair(is_overlapped: bool) -> "tuple[int, int]":
-    """The handles of a pipe's two ends, the one to read first. Raises OSError.
+    """Return the handles of a pipe's two ends, the reading end first. Raise OSError.
 
-    It has a name: only those that have one can be told apart in every Windows.
+    The pipe has a name: only named pipes can be told apart in every version of Windows.
     """
     name = r"\\.\pipe\crashenv-%d-%s" % (os.getpid(), os.urandom(8).hex())
     access = _INBOUND | _FIRST_INSTANCE | (_OVERLAPPED if is_overlapped else 0)
@@ -41,7 +41,7 @@ def open_pair(is_overlapped: bool) -> "tuple[int, int]":
 
 
 class Source:
-    """The reading end of a pipe, which can be waited for; ``passed`` is the other's handle.
+    """The reading end of a pipe, which can be waited for; ``passed`` is the other end's handle.
 
     Raises OSError.
     """
@@ -54,7 +54,7 @@ class Source:
         self.identity = windows.identity_of_pipe(self.passed)
 
     def event(self) -> int:
-        """What is signalled when there is something to take; 0 when all is there already."""
+        """Return an event for when there is something to take; 0 if there is something already."""
         if self._pending is None and not self._has_ended:
             try:
                 self._pending, error = _winapi.ReadFile(self._handle, _CHUNK, overlapped=True)
@@ -67,7 +67,7 @@ class Source:
         return 0 if self._pending is None else int(self._pending.event)
 
     def take(self) -> "bytes | None":
-        """What has come; None if there is nothing, ``b""`` at the end."""
+        """Return what has come; None if nothing has, ``b""`` at the end."""
         self.event()
         if self._has_ended:
             return b""
@@ -82,7 +82,7 @@ class Source:
         return bytes(pending.getbuffer())
 
     def wait(self, milliseconds: int) -> bool:
-        """Whether there is something to take."""
+        """Wait; return whether there is something to take."""
         event = self.event()
         try:
             return not event or not _winapi.WaitForSingleObject(event, milliseconds)
@@ -95,7 +95,7 @@ class Source:
             self.passed = 0
 
     def close(self) -> None:
-        """Both ends."""
+        """Close both ends."""
         self.close_passed()
         if self._pending is not None:
             self._pending.cancel()
@@ -111,7 +111,7 @@ def environment(
     name: str = "",
     is_for_all: bool = False,
 ) -> "dict[str, str]":
-    """As ``_parent.environment``. If it ``is_for_all``, any descendant may take the handle from us.
+    """Do as ``_parent.environment``; ``is_for_all`` lets any descendant duplicate our handle.
 
     Raises OSError once the passed end is closed.
     """

@@ -1,4 +1,4 @@
-"""``start_monitor``: a monitor that a program starts for itself."""
+"""``start_monitor``: start a monitor for this program."""
 
 import os
 import sys
@@ -25,14 +25,14 @@ def start_monitor(
 ) -> "Optional[int]":
     """Start ``crashenv collect``, and write the crashes of this process to it.
 
-    ``store`` is a folder, ``on_crash`` a command, as a string that is split as a shell
-    would or as its words, ``sink`` is one URL or several to send the crashes to, which no
-    list of processes shows, and ``options`` are more of ``crashenv collect``'s. The monitor
-    has a session of its own and outlives this process, so it also reports that SIGKILL
-    ended it. Returns its process id, None where there can be none (neither Linux nor
-    Windows). Calling it again starts another, which replaces the first.
+    ``store`` is a folder. ``on_crash`` is a command: a string that is split as by a shell,
+    or a list of words. ``sink`` is one URL or several to which the crashes are sent; they are
+    not visible in lists of processes. ``options`` are more options of ``crashenv collect``.
+    The monitor has its own session and outlives this process, so it also reports that SIGKILL
+    ended it. Returns its process id, or None on other systems than Linux and Windows. Another
+    call starts another monitor, which replaces the first.
 
-    Raises OSError if it cannot be started, TypeError if an argument is of a wrong type.
+    Raises OSError if it cannot be started, TypeError if an argument has a wrong type.
     """
     import subprocess
     from shlex import quote
@@ -59,7 +59,7 @@ def start_monitor(
     passed = [os.pidfd_open(os.getpid())] if hasattr(os, "pidfd_open") else []
     with open("/proc/self/cmdline", "rb") as file:
         own = [os.fsdecode(word) for word in file.read(_LONGEST).split(b"\0")[:-1]]
-    # It may start after this process has ended.
+    # The monitor may start after this process has ended.
     variables[PARENT] = "\x1f".join([str(os.getpid()), *map(str, passed or [-1]), *own])
     try:
         process = subprocess.Popen(
@@ -74,13 +74,13 @@ def start_monitor(
     finally:
         for fd in (reader, writer, *passed):
             os.close(fd)
-    # Nobody waits for it here: it ends after this process.
+    # This process does not wait for it: it ends later.
     process.returncode = 0
     return process.pid
 
 
 def _start_on_windows(command: "list[str]", variables: "dict[str, str]") -> int:
-    """The same; the monitor has no console, and a handle of this process to wait for."""
+    """Do the same; the monitor has no console, and a handle of this process to wait for."""
     import subprocess
 
     from crashenv import _parent_windows
@@ -110,7 +110,7 @@ def _start_on_windows(command: "list[str]", variables: "dict[str, str]") -> int:
 
 
 def _has_stderr() -> bool:
-    """A service has none."""
+    """Return whether this process has a stderr: a service has none."""
     try:
         os.fstat(2)
     except OSError:

@@ -62,7 +62,7 @@ class CFrame(TypedDict):
 
 
 class Dump(TypedDict):
-    """``signal`` is the name of the one that ``reason`` means."""
+    """``signal`` is the name of the signal in ``reason``."""
 
     reason: Optional[str]
     signal: Optional[str]
@@ -74,11 +74,11 @@ class Dump(TypedDict):
 class Ending(TypedDict):
     """How the monitor's program ended. Times are in seconds, ``peak_memory`` in bytes.
 
-    ``peak_memory`` is never below the monitor's own, from which the program was forked.
-    ``oom_kills`` are the processes of the cgroup that the OOM killer took meanwhile, and that
-    no earlier record tells of. ``cgroup_peak`` and ``cgroup_limit`` are bytes of the cgroup's
-    memory, None where the kernel has no such number, or there is no limit. Of a descendant,
-    ``peak_memory`` is None, and so are times and status where nobody can tell them.
+    ``peak_memory`` is never below the monitor's own, because the program is forked from it.
+    ``oom_kills`` are the processes of the cgroup that the OOM killer has killed meanwhile and
+    that no earlier record counts. ``cgroup_peak`` and ``cgroup_limit`` are bytes of the
+    cgroup's memory, None if the kernel has no such number, or there is no limit. For a
+    descendant, ``peak_memory`` is None, and so are times and status if they are unknown.
     """
 
     status: Optional[int]
@@ -96,10 +96,10 @@ class Ending(TypedDict):
 class Record(TypedDict, total=False):
     """``process`` is a worker's name, ``tags`` are those of ``crashtags``.
 
-    ``kind`` is ``"exception"``, ``"thread"`` or ``"process"`` of a report, ``"death"`` of
-    what a monitor saw, ``"dump"`` of faulthandler's text, ``"traceback"`` of one that
-    stood in a log without a header. ``resource`` is where it ran, by OpenTelemetry's names
-    for that, such as ``host.name``.
+    ``kind`` is ``"exception"``, ``"thread"`` or ``"process"`` for a report, ``"death"`` for
+    a death that a monitor saw, ``"dump"`` for faulthandler's text, ``"traceback"`` for a
+    traceback in a log without a header. ``resource`` is where the program ran, with
+    OpenTelemetry's names, such as ``host.name``.
     """
 
     schema: int

@@ -373,8 +373,8 @@ class Files(WindowsTest):
             ("crashfd=9", "crashfd=9: is not open; crash output is off"),
             ("crashhandle=x", "is not H, H:DEV:INO or H:DEV:INO:PID; crash output is off"),
             ("crashfile=%s" % self.path("no\\log"), "crash output is off"),
-            ("crashsignal=USR1,crashfile=%s" % self.log, "is not a signal's name"),
-            ("crashhandle=4,crashfile=%s" % self.log, "gives way to the later crashfile"),
+            ("crashsignal=USR1,crashfile=%s" % self.log, "is not the name of a signal"),
+            ("crashhandle=4,crashfile=%s" % self.log, "is overridden by the later crashfile"),
         ):
             with self.subTest(text):
                 result = run("print('ok')", env=environment(PYDEBUG=text))

@@ -1,1 +1,1 @@
-"""What a watched process needs now and then; it imports nothing of the start."""
+"""What a watched process rarely needs; these modules import nothing of the start."""

@@ -1,7 +1,7 @@
-"""The start, where it takes more than a lone ``crashfd`` of a pipe or a file.
+"""The start, if there is more than a single ``crashfd`` of a pipe or a file.
 
-Silent where there is nothing to do, one line on stderr where the setting is wrong. The
-package, which is the start, is handed in as ``start``.
+It prints nothing if there is nothing to do, and one line on stderr if a setting is wrong.
+The package, which contains the start, is passed as ``start``.
 """
 
 import os
@@ -35,7 +35,7 @@ def activate(start: "Any", variable: str) -> None:
             return  # not meant for this process
         why = os.strerror(error.errno or 0) if isinstance(error, OSError) else str(error)
         problems.append((item_of(settings), why))
-    # No child is to try a wrong item again, or to warn of it again.
+    # No child should try a wrong item again, or warn about it again.
     wrong = {given.partition("=")[0] for given, _ in problems}
     if item is not None:
         wrong.update(("crashfile",) if settings.path is not None else ("crashfd", "crashhandle"))
@@ -68,7 +68,7 @@ def adopt(start: "Any", settings: "Settings", output: "SimpleNamespace") -> "str
     state = start._state
     if settings.path is not None:
         path = _adopt_file(settings.path, output, state)
-        # The variable cannot carry a comma, which the working directory may have.
+        # The variable cannot contain a comma, which the working directory may have.
         item = "crashfile=" + (settings.path if "," in path else path)
     else:
         if settings.listen_name is not None:
@@ -129,7 +129,7 @@ def _adopt_descriptor(settings: "Settings", output: "SimpleNamespace", state: "A
 
 
 def borrow(output: "SimpleNamespace", state: "Any") -> None:
-    """Hold no descriptor between reports: sub-interpreters come and go by the thousand."""
+    """Hold no descriptor between reports: there may be thousands of sub-interpreters."""
     source, reopen = output.source, output.reopen
     outputs.close(output)
     output.fd, output.dumps, output.reopen, output.is_plain = -1, -1, None, False
@@ -151,7 +151,7 @@ def borrow(output: "SimpleNamespace", state: "Any") -> None:
 
 
 def _join_family(value: str, output: "SimpleNamespace", state: "Any") -> None:
-    """Tell a monitor that we are there, also from each forked child, and when we leave."""
+    """Announce this process to a monitor, also each forked child, and its normal end."""
     try:
         from crashenv._seldom import family
     except ImportError:
@@ -183,7 +183,7 @@ def _at_exit(state: "Any") -> None:
 
 
 def passed_as(name: str) -> int:
-    """The descriptor that the service manager passed under ``name`` (sd_listen_fds(3))."""
+    """Return the descriptor that the service manager passed as ``name`` (sd_listen_fds(3))."""
     names = os.environ.get("LISTEN_FDNAMES", "").split(":")
     try:
         count = number(os.environ.get("LISTEN_FDS", ""), 9)
@@ -191,12 +191,12 @@ def passed_as(name: str) -> int:
     except Problem:
         count = pid = 0
     if pid != os.getpid() or name not in names[:count]:
-        raise Problem("no descriptor of that name was passed to this process")
+        raise Problem("no descriptor with that name was passed to this process")
     return _FIRST_PASSED + names.index(name)
 
 
 def is_elevated() -> bool:
-    """Whether this is a set-uid or set-gid program, whose caller is not to name files."""
+    """Return whether this is a set-uid or set-gid program, whose caller must not name files."""
     if not hasattr(os, "geteuid"):
         return False
     return os.getuid() != os.geteuid() or os.getgid() != os.getegid()

@@ -1,4 +1,4 @@
-"""A module's code where no ``.pyc`` of its own can be read directly: it comes from the loader."""
+"""Get a module's code from its loader, if its ``.pyc`` file cannot be read directly."""
 
 from _frozen_importlib import _find_spec  # type: ignore[attr-defined]
 
@@ -8,9 +8,9 @@ if TYPE_CHECKING:
 
 
 def of(package: "Any", name: str) -> "Any":
-    """From source, a zip file, or a folder of ``.pyc`` files alone. May raise anything.
+    """Return the code from source, a zip file, or a folder of only ``.pyc`` files.
 
-    ``package`` is the spec of the package.
+    ``package`` is the spec of the package. This may raise any exception.
     """
     qualified = package.name + "." + name
     return _find_spec(qualified, package.submodule_search_locations).loader.get_code(qualified)

@@ -10,17 +10,17 @@ from crashenv._seldom.settings import Problem
 if os.name == "nt":
     from crashenv._seldom import windows
 
-_ENXIO = 6  # on every system; errno would be one more module
+_ENXIO = 6  # on every system; errno would be one more module to import
 
 
-_OLD = 60  # seconds; who has just opened its file may not hold it yet
-_MOST_SWEPT = 1000  # entries of the folder that one start looks at
+_OLD = 60  # seconds; a process that has just opened its file may not have locked it yet
+_MOST_SWEPT = 1000  # entries of the folder that one start checks
 
 
 def expand(template: str) -> str:
-    """All but ``%p``: which is what a descendant is to expand for itself.
+    """Expand everything but ``%p``, which each descendant expands for itself.
 
-    ``%%`` stays as well, so that the result can be expanded again.
+    ``%%`` is kept as well, so that the result can be expanded again.
     """
     parts = template.split("%%")
     for index, part in enumerate(parts):
@@ -34,7 +34,7 @@ def expand(template: str) -> str:
 
 
 def expand_pid(template: str, pid: int = 0) -> str:
-    """``%p`` is ``pid``, or our own."""
+    """Expand ``%p`` to ``pid``, or to our own."""
     return "%".join(p.replace("%p", str(pid or os.getpid())) for p in template.split("%%"))
 
 
@@ -43,13 +43,13 @@ def host_name() -> str:
 
 
 def _file_name(name: str) -> str:
-    """A name that stays inside its folder."""
+    """Return a name that cannot lead out of its folder."""
     safe = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "_" for c in name)
     return safe if safe.strip(".") else "python"
 
 
 def _program_name() -> str:
-    """The script's or module's name; ``sys.argv`` is set before site runs."""
+    """Return the script's or module's name; ``sys.argv`` is set before site runs."""
     argv = getattr(sys, "argv", None) or [""]
     if argv[0] == "-m":
         # The arguments that follow the module are sys.argv[1:]
@@ -68,7 +68,7 @@ def _original_argv() -> "list[str]":
 
 
 def open_file(path: str) -> int:
-    """Open for appending, create with mode 0600; raises Problem or OSError."""
+    """Open for appending, create with mode 0600. Raise Problem or OSError."""
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
     for name in ("O_CLOEXEC", "O_NONBLOCK", "O_NOCTTY", "O_NOINHERIT", "O_BINARY"):
         flags |= getattr(os, name, 0)
@@ -91,18 +91,18 @@ def open_file(path: str) -> int:
 
 
 def _check_wanted(path: str, status: "os.stat_result") -> None:
-    """Raise Problem if somebody else may have put the file there for us to write to."""
+    """Raise Problem if another user may have put the file there for us to write to."""
     if stat.S_ISREG(status.st_mode) and status.st_nlink > 1:
         raise Problem("has another hard link")
     if hasattr(os, "geteuid") and (stat.S_ISREG(status.st_mode) or stat.S_ISFIFO(status.st_mode)):
-        # As the kernel does where fs.protected_regular and _fifos are on (proc(5)).
+        # As the kernel does if fs.protected_regular and _fifos are on (proc(5)).
         folder = os.stat(os.path.dirname(path))
         if folder.st_mode & stat.S_IWOTH and status.st_uid not in (os.geteuid(), folder.st_uid):
-            raise Problem("is somebody else's, in a folder that everybody may write to")
+            raise Problem("belongs to another user, in a folder that everybody may write to")
 
 
 def _link_allowed(path: str) -> bool:
-    """Below /dev links are the rule (/dev/stderr), but not where anyone may plant one."""
+    """Allow links below /dev (/dev/stderr), but not in folders that anyone may write to."""
     if not path.startswith("/dev/") or ".." in path.split("/"):
         return False
     try:
@@ -112,14 +112,14 @@ def _link_allowed(path: str) -> bool:
 
 
 def is_own(template: str) -> bool:
-    """Whether each process has a file of its own."""
+    """Return whether each process has its own file."""
     return "%p" in template.replace("%%", "")
 
 
 def hold(fd: int) -> None:
-    """Let others see that this process lives, as long as it has the file open (flock(2)).
+    """Lock the file, to show that this process is running and has it open (flock(2)).
 
-    The lock ends with the process, however it ends, and with an exec: ``fd`` is close-on-exec.
+    The lock ends with the process, however it ends, and at an exec: ``fd`` is close-on-exec.
     """
     try:
         from fcntl import LOCK_NB, LOCK_SH, flock
@@ -130,7 +130,7 @@ def hold(fd: int) -> None:
 
 
 def sweep(template: str) -> None:
-    """Remove what processes left empty that were killed, or executed another program."""
+    """Remove empty files of processes that were killed, or executed another program."""
     folder, name = os.path.split(template)
     parts = name.replace("%%", "\0").split("%p")
     if len(parts) != 2 or is_own(folder):
@@ -151,7 +151,7 @@ def sweep(template: str) -> None:
                     flock(fd, LOCK_EX | LOCK_NB)
                     status = os.fstat(fd)
                     remove_if_empty(fd, (status.st_dev, status.st_ino), entry.path)
-                except OSError:  # a living process holds it
+                except OSError:  # a running process has locked it
                     pass
                 finally:
                     os.close(fd)
@@ -171,7 +171,7 @@ def _identity(status: "os.stat_result") -> "tuple[int, int]":
 
 
 def remove_if_empty(fd: int, expected: "tuple[int, int]", path: str) -> None:
-    """Unlink the file if it is still that of ``fd``, which is ours, and nothing was written."""
+    """Unlink the file if it is still that of ``fd``, which is ours, and is empty."""
     try:
         if _identity(os.fstat(fd)) != expected:
             return

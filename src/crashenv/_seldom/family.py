@@ -1,21 +1,21 @@
-"""What a process tells the monitor above it: that it is there, its last words, a clean end.
+"""What a process announces to its monitor: its start, its last words, and a normal end.
 
 The setting ``crashfamily`` is ``ARRIVALS:DEV:INO:BOARD:DEV:INO``. Both are paths below
-``/proc/PID/fd`` of the monitor, and are used only if what is opened is that very file.
+``/proc/PID/fd`` of the monitor, and are used only if they are those very files.
 
 *Arrivals* is a pipe of lines, each written at once (at most PIPE_BUF bytes, pipe(7))::
 
     join PID PPID THREAD [ARGUMENT NUL]...   an interpreter has started
     fork PID PPID THREAD                     a process was forked from one
-    name PID NAME                            what multiprocessing calls this worker
-    left PID                                 it ends of its own accord
+    name PID NAME                            the name of a multiprocessing worker
+    left PID                                 it is about to exit normally
 
 ``THREAD`` is the main thread's number in hexadecimal, as in a native dump. The *board* is
-a sparse memfd with a slot for each process id, of ``slot_size()`` bytes, in whose first
-``ROOM`` bytes stand its last words (see ``last_words``). Shared memory survives SIGKILL.
+a sparse memfd with a slot of ``slot_size()`` bytes for each process id. The first ``ROOM``
+bytes of a slot hold the last words (see ``last_words``). Shared memory survives SIGKILL.
 
-The process ids are those of the monitor's ``/proc``: in another PID namespace that is
-mounted elsewhere, the paths lead to no such file. No descriptor stays open, for a program
+The process ids are those of the monitor's ``/proc``: in another PID namespace with its own
+``/proc``, the paths lead to other files. No descriptor stays open, because a program
 may close or reuse any number.
 """
 
@@ -41,7 +41,7 @@ _is_noting = False
 
 
 def join(value: str) -> None:
-    """An interpreter has started, to which ``value`` was handed. Raises nothing."""
+    """Announce that an interpreter has started with ``value`` as its setting. Raise nothing."""
     global _arrivals, _board
     parts = value.split(":")
     if len(parts) != 6:
@@ -57,7 +57,7 @@ def join(value: str) -> None:
 
 
 def forked() -> None:
-    """This is a new process, with its parent's memory. Raises nothing."""
+    """Announce a new process, which has its parent's memory. Raise nothing."""
     global _slot, _position, _is_noting
     _slot = None
     _position = 0
@@ -66,13 +66,13 @@ def forked() -> None:
 
 
 def named(name: str) -> None:
-    """This process is a worker of multiprocessing with that name. Raises nothing."""
+    """Announce the name of this multiprocessing worker. Raise nothing."""
     said = name.encode("utf-8", "backslashreplace")[:_LONGEST_NAME]
     _tell(b"name %s %s\n", said.replace(b"\n", b" "))
 
 
 def leave() -> None:
-    """The process ends of its own accord. Raises nothing."""
+    """Announce that the process is about to exit normally. Raise nothing."""
     _tell(b"left %s\n")
 
 
@@ -85,12 +85,12 @@ def _tell(line: bytes, *values: "int | bytes") -> None:
             os.write(fd, line % (_process_id(), *values))
         finally:
             os.close(fd)
-    except (OSError, MemoryError):  # no monitor any more, another user's, a full pipe
+    except (OSError, MemoryError):  # the monitor has gone, or is another user's; a full pipe
         pass
 
 
 def _open(place: "Place", flags: int) -> int:
-    """Raises OSError, also if it is another file."""
+    """Open the file. Raise OSError, also if it is another file."""
     path, device, inode = place
     fd = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     status = os.fstat(fd)
@@ -101,7 +101,7 @@ def _open(place: "Place", flags: int) -> int:
 
 
 def _process_id() -> bytes:
-    """As the monitor sees it, whose /proc was just opened."""
+    """Return our process id in the monitor's /proc, which was just opened."""
     return os.readlink(b"/proc/self")
 
 
@@ -109,17 +109,17 @@ def _process_id() -> bytes:
 
 
 def note(text: str) -> None:
-    """Keep ``text``, in one line, among the last 4 KiB that outlive this process.
+    """Keep ``text`` as a line of the last 4 KiB, which outlive this process.
 
-    The monitor shows them when the process dies of a signal, SIGKILL too. Without a
-    monitor, and where its memory cannot be reached, it does nothing. Raises TypeError.
+    The monitor's record has them if the process is killed by a signal, even SIGKILL. Without
+    a monitor, or if its memory cannot be opened, this does nothing. Raises TypeError.
     """
     global _slot, _board, _position, _is_noting
     if not isinstance(text, str):
         raise TypeError("a note must be a str")
     if _board is None or _is_noting:
         return
-    _is_noting = True  # a signal's handler may note too, in the middle of this
+    _is_noting = True  # a signal handler may interrupt this, and call it too
     try:
         if _slot is None:
             _slot = _map(_board)
@@ -131,14 +131,14 @@ def note(text: str) -> None:
         end = _position + len(line) + 2
         _slot[_position:end] = line + b"\n\0"
         _position = end - 1
-    except (OSError, ValueError, ImportError, MemoryError):  # and it is not tried again
+    except (OSError, ValueError, ImportError, MemoryError):  # do not try again
         _board = None
     finally:
         _is_noting = False
 
 
 def _map(board: "Place") -> "mmap":
-    """This process's slot, emptied of what an earlier one of that number left."""
+    """Map this process's slot, and clear what an earlier process with its id left there."""
     from mmap import mmap
 
     fd = _open(board, os.O_RDWR)
@@ -152,17 +152,17 @@ def _map(board: "Place") -> "mmap":
 
 
 def slot_size() -> int:
-    """Bytes of the board for each process id: a page, which is what can be mapped."""
+    """Return the size of the board's slot for a process id: a page, which can be mapped."""
     return max(ROOM, os.sysconf("SC_PAGE_SIZE"))
 
 
 def last_words(slot: bytes) -> str:
-    """What the first ``ROOM`` bytes of a slot say, the oldest line first.
+    """Return the lines in the first ``ROOM`` bytes of a slot, the oldest first.
 
     Lines are written one after the other, each followed by a NUL that the next one
-    overwrites, and from the beginning again when one does not fit. So the first NUL is
-    where the newest line ends, and up to the second one there is what was not
-    overwritten of the round before, which begins in the middle of a line.
+    overwrites. A line that does not fit is written at the beginning again. So the newest line
+    ends at the first NUL. Between it and the second NUL is the rest of the round before,
+    which begins in the middle of a line.
     """
     newest, _, rest = slot.partition(b"\0")
     before = rest.partition(b"\0")[0].partition(b"\n")[2]

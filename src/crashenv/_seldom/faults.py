@@ -1,11 +1,11 @@
-"""What a program gets for the functions of ``faulthandler``.
+"""The functions that replace those of ``faulthandler`` for the program.
 
-It has one descriptor for fatal signals (``fatal_error.fd`` in faulthandler.c), refuses
-``register()`` for the signals of ``enable()``, and writes from a signal handler in
-which no Python can run: two files can have the dump only if a process of ours copies
-it. What the program asked for must not depend on such a process, so the program's
-wish wins: where it enables faulthandler, its file gets the dumps, and the crash output
-gets them again when it has disabled it. What it can see is its own doing only.
+faulthandler has one descriptor for fatal signals (``fatal_error.fd`` in faulthandler.c),
+refuses ``register()`` for the signals of ``enable()``, and writes from a signal handler in
+which no Python code can run: two files can get the dump only if a process of ours copies
+it. The program's dumps must not depend on such a process, so the program has priority:
+if it enables faulthandler, its file gets the dumps, and the crash output gets them again
+when the program has disabled it. The program only sees the effects of its own calls.
 
 ``state`` is that of the start; ``state.faults`` are faulthandler's own functions.
 """
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def call(state: "Any", name: str, *args: "Any", **kwargs: "Any") -> "Any":
-    """What the function ``name`` does, and returns or raises, for the program."""
+    """Do, return and raise for the program what the function ``name`` would."""
     faults = state.faults
     ours, theirs = faults["ours"], faults["theirs"]
     if name == "disable" and not faults["asked"] and not args and not kwargs:
@@ -26,7 +26,7 @@ def call(state: "Any", name: str, *args: "Any", **kwargs: "Any") -> "Any":
     signum = args[0] if args else kwargs.get("signum")
     if name == "unregister" and signum in ours and signum not in theirs:
         return False
-    result = faults[name](*args, **kwargs)  # which raises what it has to
+    result = faults[name](*args, **kwargs)  # this may raise
     if name == "enable":
         faults["asked"] = True
     elif name == "is_enabled":
@@ -39,7 +39,7 @@ def call(state: "Any", name: str, *args: "Any", **kwargs: "Any") -> "Any":
     elif name == "unregister":
         faults["theirs"], faults["ours"] = {*theirs} - {signum}, {*ours} - {signum}
     if name != "enable":
-        state.use(state, state.output)  # what the program gave back is ours again
+        state.use(state, state.output)  # take what the program has given up
     return result
 
 
@@ -51,14 +51,14 @@ def unwatch(state: "Any") -> None:
     if not faults["asked"]:
         faults["disable"]()
     for signum in {*faults["ours"]} - {*faults["theirs"]}:
-        # or unregister() would take away a handler that the program has set since
+        # unregister() would otherwise remove a handler that the program has set since
         if signals.getsignal(signum) == signals.SIG_DFL:
             faults["unregister"](signum)
     faults["ours"] = set()
 
 
 def leave_caught_signals(state: "Any") -> None:
-    """Leave the signals that something in C handles by now, which getsignal() cannot tell."""
+    """Leave signals alone that C code handles by now, which getsignal() does not show."""
     try:
         with open("/proc/self/status", encoding="ascii", errors="replace") as status:
             caught = next(line for line in status if line.startswith("SigCgt:"))

@@ -1,4 +1,4 @@
-"""``crashhandle``, and ``crashfd`` on Windows, where a descriptor is another name of a handle."""
+"""``crashhandle``, and ``crashfd`` on Windows, where a descriptor is another name for a handle."""
 
 import errno
 import os
@@ -48,7 +48,7 @@ def adopt_passed(settings: "Settings", output: "SimpleNamespace", state: "Any") 
     finally:
         os.close(fd)
     if is_pulled:
-        # It is not closed: a worker of ours may have to find it.
+        # It stays open: a worker of this process may have to duplicate it.
         handle = int(windows.handle_of(output.fd))
     else:
         output.reopen = lambda current: windows.reopen(current, passed, state)
@@ -58,5 +58,5 @@ def adopt_passed(settings: "Settings", output: "SimpleNamespace", state: "Any") 
 
 
 def _is_worker() -> bool:
-    """Whether multiprocessing has started this process (popen_spawn_win32.py)."""
+    """Return whether multiprocessing has started this process (popen_spawn_win32.py)."""
     return "--multiprocessing-fork" in getattr(sys, "argv", ())

@@ -16,8 +16,8 @@ def is_main() -> bool:
     try:
         _signal.signal(0, _signal.SIG_DFL)
     except ValueError as error:
-        # "signal number out of range", unless "signal only works in main thread of the
-        # main interpreter" comes first.
+        # "signal number out of range", or before that "signal only works in main thread of
+        # the main interpreter".
         if "main interpreter" not in str(error):
             return True
     threading = sys.modules.get("threading")

@@ -1,15 +1,15 @@
-"""Which file systems are served by somebody who may stop answering."""
+"""Which file systems depend on a server that may stop answering."""
 
 import os
 
-# A write there waits for the server, for ever, and poll(2) and O_NONBLOCK do not
-# apply to regular files. Of these a signal's default action alone ends the wait.
+# A write there may wait for the server for ever, and poll(2) and O_NONBLOCK do not
+# apply to regular files. Only a signal's default action ends the wait.
 _REMOTE = ("nfs", "nfs4", "cifs", "smb3", "ceph", "afs", "lustre")
 _REMOTE_PREFIX = "fuse"
 
 
 def is_remote(device: int) -> bool:
-    """Whether files with this ``st_dev`` are on such a file system; raises OSError."""
+    """Return whether files with this ``st_dev`` are on such a file system. Raise OSError."""
     number = "%d:%d" % (os.major(device), os.minor(device))
     with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as mounts:
         for mount in mounts:

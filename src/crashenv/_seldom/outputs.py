@@ -1,24 +1,24 @@
-"""Crash outputs of every kind: opened, recognised again, closed.
+"""Open, recognise and close crash outputs of every kind.
 
-A descriptor number means nothing without the file it stood for, so the file's
-``(st_dev, st_ino)`` is kept and looked at again before every write: after an
-``os.closerange`` the number may be somebody else's file.
+A descriptor number means nothing without its file, so the file's ``(st_dev, st_ino)``
+is kept and checked before every write: after an ``os.closerange`` the number may refer
+to another file.
 
-An output is a ``types.SimpleNamespace``, which costs a start no class:
+An output is a ``types.SimpleNamespace``, which saves a start the cost of a class:
 
-``fd``        our own descriptor, close-on-exec and at a high number; None if there is none
+``fd``        our own descriptor, close-on-exec and with a high number; None if there is none
 ``source``    the descriptor that was passed; None for a file that is opened by its path
 ``identity``  ``(st_dev, st_ino)`` of the file
 ``dumps``     the descriptor that faulthandler writes to; -1 if it must not
 ``timeout``, ``limit``, ``threads``, ``traceback``, ``signal``, ``tags``  as the settings say
 ``directory`` the working directory of the start
-``wait``      ``wait(descriptor, seconds)`` tells whether a write will not block; None if
-              none can
+``wait``      ``wait(descriptor, seconds)`` returns whether a write will not block; None if
+              no write can
 ``deliver``   writes a report in another way; None for the usual one
 ``reopen``    makes ``fd`` the file of a path again; None without a path
 ``forked``    called in a forked child
 ``at_exit``   called at the end
-``is_plain``  whether the first half of ``_crash`` can do it: a pipe or a disk's file
+``is_plain``  whether ``_crash`` alone can write to it: a pipe or a file on disk
 """
 
 import os
@@ -42,12 +42,12 @@ if TYPE_CHECKING:
     Identity = tuple[int, int]
 
 _EBADF, _ENXIO = 9, 6  # on every system; importing errno takes 0.05 ms
-_DEVICE_TTYS = 5  # major of /dev/tty, /dev/console, /dev/ptmx: opening makes another file
+_DEVICE_TTYS = 5  # major of /dev/tty, /dev/console, /dev/ptmx: reopening gives another file
 _POLLOUT = 4
 
 
 def new() -> "SimpleNamespace":
-    """An output with the default settings that leads nowhere yet; as in the start."""
+    """Return an output with the default settings and without a file yet; as in the start."""
     namespace: Any = type(sys.implementation)  # types.SimpleNamespace
     new: SimpleNamespace = namespace(
         fd=None, source=None, identity=None, dumps=-1, directory="", is_plain=False,
@@ -64,14 +64,14 @@ def identity(status: "os.stat_result") -> "Identity":
 
 
 def identity_of(fd: int) -> "Identity":
-    """Raises OSError."""
+    """Return the identity of the descriptor's file. Raise OSError."""
     if os.name == "nt":
         return windows.fstat(fd)[:0:-1]
     return identity(os.fstat(fd))
 
 
 def is_file(fd: int, expected: "Identity") -> bool:
-    """Whether descriptor ``fd`` is open and is the ``expected`` file."""
+    """Return whether descriptor ``fd`` is open and is the ``expected`` file."""
     try:
         return identity_of(fd) == expected
     except (OSError, OverflowError):
@@ -96,10 +96,10 @@ def open_source(output: "SimpleNamespace", fd: int, state: "Any") -> None:
 
     ``state`` is the start's. Raises Problem or OSError.
 
-    Opening a pipe or a terminal again through /proc/self/fd (proc(5)) gives an open
+    Reopening a pipe or a terminal through /proc/self/fd (proc(5)) gives an open
     file description of our own, whose O_NONBLOCK the parent does not share. Regular
-    files never block and are only duplicated: the common offset keeps one writer from
-    overwriting the other. Sockets cannot be opened; poll(2) has to tell.
+    files never block and are only duplicated: the shared offset keeps one writer from
+    overwriting the other. Sockets cannot be reopened, so poll(2) is used.
     """
     if os.name == "nt":
         use_copy(output, fd, state)
@@ -145,7 +145,7 @@ def open_path(output: "SimpleNamespace", path: str, state: "Any", is_own: bool =
     _finish(output, own, -1, may_block, state)
     output.is_plain = False
     output.reopen = lambda current: _reopen(current, path, state, is_own)
-    if is_own and not may_block:  # on NFS it would be in the way of the lock of writing
+    if is_own and not may_block:  # on NFS this lock would conflict with the lock of writing
         crashfile.hold(output.fd)
 
 
@@ -166,7 +166,7 @@ def open_passed_elsewhere(
 
 
 def _finish(output: "SimpleNamespace", own: int, kept: int, may_block: bool, state: "Any") -> None:
-    """``own`` becomes the private copy; it is closed unless it is ``kept``."""
+    """Make ``own`` the private copy, and close it unless it is ``kept``."""
     try:
         output.identity = identity_of(own)
         output.fd = duplicate_high(own)
@@ -179,7 +179,7 @@ def _finish(output: "SimpleNamespace", own: int, kept: int, may_block: bool, sta
     if may_block:
         from crashenv._seldom import relay
 
-        # Without one: rather no dump than a program that never ends.
+        # Without a relay there is no dump: a program that never ends would be worse.
         output.dumps = relay.start(output.fd, output.timeout)
         if output.dumps >= 0:
             pipe, output.dumps = output.dumps, duplicate_high(output.dumps)
@@ -189,12 +189,12 @@ def _finish(output: "SimpleNamespace", own: int, kept: int, may_block: bool, sta
 
 
 def _reopened(fd: int, expected: "Identity") -> "tuple[int, bool]":
-    """A descriptor by which a write cannot block, and whether it can after all."""
+    """Return a descriptor, non-blocking if possible, and whether a write to it may block."""
     flags = os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
     try:
         own = os.open("/proc/self/fd/%d" % fd, flags)
     except OSError as error:  # no /proc, another user's pipe
-        # ENXIO: no reader any more, so a write raises EPIPE
+        # ENXIO: the reader has gone, so a write raises EPIPE
         return fd, error.errno != _ENXIO and os.get_blocking(fd)
     if is_file(own, expected):
         return own, False
@@ -217,7 +217,7 @@ def _poller() -> "Any":
 
 
 def _deliver_aside(output: "SimpleNamespace", data: bytes, state: "Any") -> None:
-    """Write in a thread that may wait for a dead file server for ever: this one goes on."""
+    """Write in another thread, which may wait for a dead file server for ever."""
     usual = type(output)(**vars(output))
     usual.deliver = None
     done = allocate_lock()
@@ -240,7 +240,7 @@ def _deliver_aside(output: "SimpleNamespace", data: bytes, state: "Any") -> None
 
 
 def _reopen(current: "SimpleNamespace", path: str, state: "Any", is_own: bool) -> None:
-    """Make ``fd`` the file of ``path`` again: the path counts, not the file that was opened."""
+    """Open ``path`` again if it is another file now: the path counts, not the file."""
     ours = is_file(current.fd, current.identity)
     try:
         if ours and identity(os.stat(path)) == current.identity:
@@ -251,7 +251,7 @@ def _reopen(current: "SimpleNamespace", path: str, state: "Any", is_own: bool) -
     try:
         open_path(current, path, state, is_own)
     except (OSError, Problem):
-        return  # a rotated file that cannot be made anew is better than none
+        return  # keep the rotated file if a new one cannot be created
     if current.dumps >= 0 and state.output is current:
         state.use(state, current)
     for fd in {before, dumps} if ours else ():
@@ -259,7 +259,7 @@ def _reopen(current: "SimpleNamespace", path: str, state: "Any", is_own: bool) -
 
 
 def close(output: "SimpleNamespace") -> None:
-    """Close what is ours."""
+    """Close our own descriptors."""
     if output.fd is not None and is_file(output.fd, output.identity):
         _close(output.fd)
         if output.dumps != output.fd:
@@ -283,7 +283,7 @@ def _check_writable(fd: int) -> None:
 
 def _is_remote(device: int) -> bool:
     if sys.platform != "linux" or os.major(device):
-        return False  # a disk's; what is remote or in memory has no major number
+        return False  # on a disk; remote and in-memory file systems have no major number
     try:
         from crashenv._seldom import mounts
 
@@ -293,10 +293,10 @@ def _is_remote(device: int) -> bool:
 
 
 def duplicate_high(fd: int) -> int:
-    """A close-on-exec copy at a number where ordinary opens do not land. Raises OSError.
+    """Return a close-on-exec copy with a number that ordinary opens do not reach.
 
-    fcntl(2) finds a free number and takes it in one step: another thread cannot come
-    between. Below the limit, as high as costs the kernel little (a table of 32 KiB).
+    Raise OSError. fcntl(2) finds and takes a free number in one step, so no other thread
+    can take it. The number is high, but cheap for the kernel (a table of 32 KiB).
     """
     if os.name == "nt":
         return windows.duplicate_high(fd)
@@ -308,6 +308,6 @@ def duplicate_high(fd: int) -> int:
     for number in (high - 1, high - 64, high // 2, 3):
         try:
             return int(fcntl(fd, F_DUPFD_CLOEXEC, number))
-        except OSError:  # EMFILE: none is free from there on; EINVAL: beyond the limit
+        except OSError:  # EMFILE: no number is free from there on; EINVAL: above the limit
             pass
     return os.dup(fd)

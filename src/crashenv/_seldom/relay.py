@@ -1,8 +1,8 @@
-"""A process that writes what faulthandler writes to a file that may block.
+"""A process that copies faulthandler's output to a file that may block.
 
-faulthandler writes to one descriptor, from a signal handler in which no Python
-can run and no wait has a bound. So it writes to a pipe, and this process, which
-does nothing else, copies from there. It ends when nobody is left to write.
+faulthandler writes to one descriptor, from a signal handler in which no Python code
+can run and no wait can be limited. So it writes to a pipe, and this process copies
+from there. It ends with the last writer.
 """
 
 import os
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 else:
     import _signal
 
-# In a process of its own, and of no children: what the program waits for is its
-# own. No signal of a terminal or a service manager ends it before the program.
-# SIGALRM alone does: a write to a dead file server has no other end.
+# The process is no child of the program, whose wait() must only see its own children.
+# No signal of a terminal or a service manager ends it before the program.
+# Only SIGALRM does: nothing else ends a write to a dead file server.
 _SOURCE = """
 import os, select, sys, _signal
 if os.fork():
@@ -58,18 +58,18 @@ while True:
     _signal.alarm(0)
 """
 _SET_PIPE_SIZE = 1031  # F_SETPIPE_SZ
-_PIPE_SIZE = 1 << 20  # a dump of hundreds of threads; what any user may have (pipe(7))
+_PIPE_SIZE = 1 << 20  # a dump of hundreds of threads; allowed for any user (pipe(7))
 
 
 def start(fd: int, timeout: float) -> int:
-    """The descriptor to write to; -1 if there can be no relay.
+    """Start a relay; return the descriptor to write to, or -1 if there is none.
 
-    The file of ``fd`` gets what is written there, as far as it takes it within
+    It is copied to the file of ``fd``, as far as the file accepts it within
     ``timeout`` seconds.
 
-    The first process of a PID namespace has none: orphans become its children, so
-    its wait() would see the relay, and with it the kernel kills all others there,
-    the relay too (pid_namespaces(7)).
+    The first process of a PID namespace has no relay: orphans become its children, so
+    its wait() would see the relay, and when it ends, the kernel kills all others there,
+    including the relay (pid_namespaces(7)).
     """
     if os.getpid() == 1 or not sys.executable or not hasattr(os, "posix_spawn"):
         return -1
@@ -101,7 +101,7 @@ def _enlarge(pipe: int) -> None:
 
 
 def _spawn(reader: int, fd: int, timeout: float) -> None:
-    """Start the relay and wait for its short-lived parent, unseen by a SIGCHLD handler."""
+    """Start the relay and wait for its short-lived parent, hidden from a SIGCHLD handler."""
     null = [(os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_WRONLY, 0) for number in (1, 2)]
     dup2 = os.POSIX_SPAWN_DUP2
     actions = [(dup2, reader, 0), (dup2, fd, 3), *null]  # in this order: reader may be 3
@@ -116,14 +116,14 @@ def _spawn(reader: int, fd: int, timeout: float) -> None:
             pass
         if child_ended & set(_signal.sigpending()):
             _signal.sigwait(child_ended)
-            if _child_changed():  # one signal may stand for two children
+            if _child_changed():  # one signal may be for two children
                 os.kill(os.getpid(), _signal.SIGCHLD)
     finally:
         _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
 
 
 def _child_changed() -> bool:
-    """Whether a child of the program's has something to tell its wait()."""
+    """Return whether wait() would return a child of the program."""
     options = os.WEXITED | os.WSTOPPED | os.WCONTINUED
     try:
         return os.waitid(os.P_ALL, 0, options | os.WNOHANG | os.WNOWAIT) is not None
@@ -132,7 +132,7 @@ def _child_changed() -> bool:
 
 
 def _has_reader(writer: int) -> bool:
-    """Whether the relay runs: a pipe without a reader is in error (poll(2))."""
+    """Return whether the relay is running: poll(2) shows an error on a pipe without a reader."""
     import select
 
     poll = select.poll()

@@ -1,7 +1,7 @@
-"""The text of the variable -> :class:`Settings`.
+"""Parse the text of the variable into :class:`Settings`.
 
-Pure: looks at nothing but its argument and the names of the signals, and
-imports nothing that a starting interpreter has not loaded already.
+The functions depend only on their arguments and the names of the signals. This module
+imports only what a starting interpreter has loaded already.
 """
 
 from os import name as os_name
@@ -14,7 +14,7 @@ else:
     import _signal
 
 VARIABLE = "PYDEBUG"
-SECOND_NAME = "CRASHENV"  # of the variable; wins where both are set
+SECOND_NAME = "CRASHENV"  # of the variable; wins if both are set
 
 DEFAULT_TIMEOUT = 5.0
 DEFAULT_LIMIT = 1 << 20
@@ -24,27 +24,27 @@ TRACEBACK = ("single", "all")
 
 _OUTPUTS = ("crashfd", "crashhandle", "crashfile")
 _DIGITS = frozenset("0123456789")
-# faulthandler.enable() owns the first five (register() refuses them); nothing
-# can catch the last two (signal(7)).
+# faulthandler.enable() owns the first five (register() refuses them); the last two
+# cannot be caught (signal(7)).
 _NOT_FOR_DUMPS = frozenset(("SEGV", "BUS", "FPE", "ILL", "ABRT", "KILL", "STOP"))
 
 
 def variable(environment: "Mapping[str, str]") -> str:
-    """The name that is read in ``environment``."""
+    """Return the name of the variable that counts in ``environment``."""
     return SECOND_NAME if SECOND_NAME in environment else VARIABLE
 
 
 class Settings:
-    """What one PYDEBUG text asks for.
+    """The settings in one PYDEBUG text.
 
     ``fd`` is the descriptor number of ``crashfd=N``, ``handle`` that of ``crashhandle=H``,
     ``identity`` the ``(st_dev, st_ino)`` that it must have, ``listen_name`` the name of
     ``crashfd=@NAME``, ``path`` the template of ``crashfile``; at most one of
     ``fd``, ``handle``, ``listen_name`` and ``path`` is set. ``owner`` is the process that
-    has the handle too, ``is_for_all`` whether more than workers may take it from there.
-    ``elsewhere`` is a path by which who did not inherit ``fd`` opens the same file.
+    also has the handle, ``is_for_all`` whether not only workers may duplicate it from there.
+    ``elsewhere`` is a path of the same file for processes that did not inherit ``fd``.
     ``timeout`` is in seconds, ``limit`` in bytes, ``signal`` a signal number or 0.
-    ``tags`` go into the header. ``family`` is what a monitor says of its family.
+    ``tags`` go into the header. ``family`` names the files of a monitor for its descendants.
     """
 
     __slots__ = (
@@ -88,11 +88,11 @@ class Settings:
 
 
 class Problem(Exception):
-    """A value, or the file that it names, cannot be used; the message says why, for people."""
+    """A value, or the file that it names, cannot be used; the message says why."""
 
 
 def parse(text: str) -> "tuple[Settings, list[tuple[str, str]]]":
-    """Return the settings and a ``(item, reason)`` for each item not honoured."""
+    """Return the settings, and ``(item, reason)`` for each item that is not used."""
     settings = Settings()
     problems: list[tuple[str, str]] = []
     items: dict[str, str | None] = {}
@@ -105,7 +105,7 @@ def parse(text: str) -> "tuple[Settings, list[tuple[str, str]]]":
             except Problem as problem:
                 problems.append((item, str(problem)))
             continue
-        items.pop(key, None)  # the last of a repeated key counts, and so does its place
+        items.pop(key, None)  # the last of a repeated key counts, with its position
         items[key] = value.lstrip() if equals else None
     for key, given in items.items():
         try:
@@ -122,9 +122,9 @@ def parse(text: str) -> "tuple[Settings, list[tuple[str, str]]]":
 
 
 def crash_items(text: str) -> "Iterable[str]":
-    """The items that are ours, stripped of spaces.
+    """Return the items that are ours, stripped of spaces.
 
-    ``crashtags=a:1,b:2`` is two of them: what follows and has a colon and no ``=`` goes on.
+    ``crashtags=a:1,b:2`` is two items: one that follows, with a colon and no ``=``, is a tag.
     """
     items: list[str] = []
     is_tag = False
@@ -138,9 +138,9 @@ def crash_items(text: str) -> "Iterable[str]":
 
 
 def replaced(text: str, keys: "Collection[str]", item: "str | None") -> str:
-    """``text`` with ``item`` in place of the items of ``keys``; without them if that is None.
+    """Return ``text`` with ``item`` instead of the items of ``keys``; without them if it is None.
 
-    Items of others stay as they are.
+    Other items stay as they are.
     """
     items = text.split(",")
     is_theirs = [one.partition("=")[0].strip() not in keys for one in items]
@@ -152,7 +152,7 @@ def replaced(text: str, keys: "Collection[str]", item: "str | None") -> str:
 
 
 def number(text: str, most_digits: int = 20) -> int:
-    """A decimal number; raises Problem, and unlike int() takes ASCII digits alone."""
+    """Return a decimal number; unlike int(), accept only ASCII digits. Raise Problem."""
     if not text or not _DIGITS.issuperset(text) or len(text) > most_digits:
         raise Problem("is not a number")
     return int(text)
@@ -196,7 +196,7 @@ def _crashhandle(settings: "Settings", value: str) -> None:
     if not 0 < handle < 1 << 32:  # 64-bit handles have 32 significant bits
         raise Problem("is not a handle")
     if os_name != "nt":
-        raise Problem("is for Windows; crashfd is what this system has")
+        raise Problem("is for Windows; use crashfd on this system")
     settings.handle, settings.is_for_all = handle, is_for_all
     settings.identity = (rest[0], rest[1]) if rest else None
     settings.owner = rest[2] if rest[2:] else 0
@@ -204,11 +204,11 @@ def _crashhandle(settings: "Settings", value: str) -> None:
 
 def _crashfile(settings: "Settings", value: str) -> None:
     if not value:
-        raise Problem("names no file")
+        raise Problem("has no file name")
     if "\0" in value:
         raise Problem("is not a path")
     if value.startswith("~/"):
-        raise Problem("begins with ~, which only a shell expands, and not there; use $HOME")
+        raise Problem("begins with ~, which is not expanded there; use $HOME")
     letters = value.replace("%%", "").split("%")[1:]
     for letter in letters:
         if letter[:1] not in ("p", "t", "e", "h"):
@@ -258,15 +258,15 @@ def _crashsignal(settings: "Settings", value: str) -> None:
 
 
 def signal_number(name: str) -> int:
-    """The number of ``USR2`` or ``SIGUSR2``; raises Problem if it cannot be dumped on."""
+    """Return the number of ``USR2`` or ``SIGUSR2``. Raise Problem if it cannot be used."""
     name = name.upper()
     if name.startswith("SIG"):
         name = name[3:]
     signum = getattr(_signal, "SIG" + name, None) if name.isalnum() else None
     if not isinstance(signum, int):
-        raise Problem("is not a signal's name")
+        raise Problem("is not the name of a signal")
     if os_name == "nt" and name != "BREAK":
-        raise Problem("is not BREAK, the only one that Windows can send")
+        raise Problem("is not BREAK, the only signal that Windows can send")
     if signum in [getattr(_signal, "SIG" + other, 0) for other in _NOT_FOR_DUMPS]:
         raise Problem("is a signal that cannot be used")
     return int(signum)
@@ -288,7 +288,7 @@ def _unknown(key: str) -> "Problem":
     from difflib import get_close_matches
 
     close = get_close_matches(key, [*_SETTERS, "crashtags"], 1)
-    return Problem("is not a setting" + (", but %s is" % close[0] if close else ""))
+    return Problem("is not a setting" + ("; did you mean %s?" % close[0] if close else ""))
 
 
 _SETTERS = {
@@ -322,4 +322,4 @@ def _later_output_wins(
         settings.identity = None
     for loser in outputs:
         if not any(item.partition("=")[0] == loser for item, _ in problems):
-            problems.append((loser, "gives way to the later " + winner))
+            problems.append((loser, "is overridden by the later " + winner))

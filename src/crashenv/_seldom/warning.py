@@ -1,4 +1,4 @@
-"""The one line that a wrong setting costs."""
+"""The one-line warning about wrong settings."""
 
 import os
 import select
@@ -10,12 +10,12 @@ if TYPE_CHECKING:
 
 _MOST_NAMED = 3
 _LONGEST_ITEM = 60
-_LONGEST_LINE = 4096  # PIPE_BUF: never blocks where poll(2) says that a pipe is ready
+_LONGEST_LINE = 4096  # PIPE_BUF: does not block if poll(2) says that a pipe is ready
 _TIMEOUT = 1000  # ms
 
 
 def warn(variable: str, problems: "Sequence[tuple[str, str]]", on: bool) -> None:
-    """Name each ``(item, reason)``, past ``sys.stderr``, whose state stays the program's.
+    """Print each ``(item, reason)``, without using ``sys.stderr``, which is the program's.
 
     Text that a TextIOWrapper could not flush would turn exit status 0 into 120.
     """
@@ -26,7 +26,7 @@ def warn(variable: str, problems: "Sequence[tuple[str, str]]", on: bool) -> None
     line = "crashenv: %s: %s; %s\n" % (variable, ", ".join(named), end)
     try:
         stderr = sys.stderr.fileno()
-        if os.name == "nt":  # has no poll, and descriptors 0 to 2 in binary mode
+        if os.name == "nt":  # it has no poll, and descriptors 0 to 2 are in binary mode
             line = line.replace("\n", os.linesep)
             is_ready = True
         else:

@@ -1,16 +1,16 @@
-"""Windows: handles instead of descriptors, what identifies a file, writes that never wait.
+"""Windows: handles instead of descriptors, the identity of files, writes that never wait.
 
-``crashhandle=H[:DEV:INO[:PID[:all]]]`` is Windows' ``crashfd``: H is an inheritable handle,
-whose value a parent passes. A descriptor that the C runtime passes (``crashfd=N``) is told to
-descendants by its handle, which has the same value in each of them. Workers of
+``crashhandle=H[:DEV:INO[:PID[:all]]]`` is ``crashfd`` for Windows: H is an inheritable handle,
+whose value a parent passes. A descriptor that the C runtime passes (``crashfd=N``) is passed
+to descendants by its handle, which has the same value in each of them. Workers of
 multiprocessing inherit no handle at all, so they duplicate H of the process PID; with
-``all``, so does any descendant that did not inherit it, and a monitor writes that.
+``all``, which a monitor sets, so does any descendant that did not inherit it.
 
-DEV and INO are a volume's serial number and the index of a file. ``os.fstat`` has (0, 0) for
-every pipe; here INO is made of the name that the kernel gives a pipe, and where it gives
-none, of the index that the pipe's file system has.
+DEV and INO are a volume's serial number and the index of a file. ``os.fstat`` returns (0, 0)
+for every pipe; here INO is a hash of the name that the kernel gives a pipe or, without a
+name, the index in the pipe file system.
 
-Imported where ``os.name`` is ``"nt"`` and nowhere else.
+This module is imported only if ``os.name`` is ``"nt"``.
 """
 
 import errno
@@ -40,7 +40,7 @@ try:
 except ImportError:  # in a sub-interpreter, or left out of a frozen program
     pass
 else:
-    # Objects of our own: what others say of types and errors is not shared.
+    # Private objects: their types and error settings are not shared with other code.
     _library: "Any" = vars(ctypes)["WinDLL"]
     _kernel32, _ntdll = _library("kernel32"), _library("ntdll")
     _HANDLE, _buffer = ctypes.c_void_p, ctypes.create_string_buffer
@@ -49,25 +49,22 @@ else:
     _kernel32.ReleaseMutex.argtypes = [_HANDLE]
     _kernel32.WaitForSingleObject.argtypes = [_HANDLE, ctypes.c_uint32]
 
-_PIPE, _CHARACTERS = 1, 2  # in place of a volume, for what is on none
+_PIPE, _CHARACTERS = 1, 2  # instead of a volume, for files without one
 _FILE_NAME_INFO = 2  # of GetFileInformationByHandleEx
-_FILE_INTERNAL_INFORMATION = 6  # of NtQueryInformationFile: what the file system calls the file
+_FILE_INTERNAL_INFORMATION = 6  # of NtQueryInformationFile: the file's index
 _LONGEST_NAME = 1 << 10  # bytes
 _WRITE_DATA, _APPEND_DATA = 2, 4
 _SYNCHRONIZE, _QUERY, _READ_ATTRIBUTES = 0x100000, 0x1000, 0x80
 _READ = 0x80000000  # GENERIC_READ
-_SHARE_ALL, _OPEN_EXISTING, _OPEN_ALWAYS = (
-    7,
-    3,
-    4,
-)  # share: read, write and delete, which rename needs too
+_SHARE_ALL = 7  # read, write and delete, which rename needs too
+_OPEN_EXISTING, _OPEN_ALWAYS = 3, 4
 _NORMAL, _OPEN_REPARSE_POINT = 0x80, 0x200000
 _DUP_HANDLE, _SAME_ACCESS = 0x40, 2
 _PIPE_NOWAIT = 1
 _INHERIT = 1  # HANDLE_FLAG_INHERIT
 _IS_REPARSE_POINT = 0x400
 _LINKS = (0xA000000C, 0xA0000003)  # IO_REPARSE_TAG_SYMLINK, _MOUNT_POINT
-_HIGHEST = 2047  # the C runtime makes a table of 64 descriptors for each 64 up to the number
+_HIGHEST = 2047  # the C runtime allocates its tables, of 64 descriptors each, up to the number
 _BINARY = getattr(os, "O_BINARY", 0) | getattr(os, "O_NOINHERIT", 0)
 _FULL = errno.EAGAIN
 _GONE = (errno.EPIPE, errno.EBADF)
@@ -75,18 +72,18 @@ _PIECE = 4096
 _WAIT_OBJECT_0, _WAIT_ABANDONED = 0, 0x80
 _CTRL_BREAK_EVENT = 1
 
-# A program may replace what is in the modules before a crash.
+# A program may replace functions in the modules before a crash.
 _is_pipe = stat.S_ISFIFO
 handle_of: "Any" = msvcrt.get_osfhandle
 
 _mutexes: "dict[tuple[int, int], int]" = {}
 
 
-# --- what a file is
+# --- the identity of files
 
 
 def fstat(descriptor: int) -> "tuple[int, int, int]":
-    """``st_mode``, ``st_ino`` and ``st_dev``, as far as ``os.fstat`` has them. Raises OSError."""
+    """Return ``st_mode``, ``st_ino`` and ``st_dev``, also for pipes. Raise OSError."""
     status = _fstat(descriptor)
     if _is_pipe(status.st_mode):
         return status.st_mode, _index_of_pipe(handle_of(descriptor)), _PIPE
@@ -96,21 +93,21 @@ def fstat(descriptor: int) -> "tuple[int, int, int]":
 
 
 def of(status: "os.stat_result") -> "tuple[int, int, int]":
-    """The same, of a file on a volume.
+    """Return the same for a file on a volume.
 
-    Up to 3.11 ``st_dev`` is the lower half of what it is from 3.12 on.
+    Up to 3.11, ``st_dev`` is the lower half of its value from 3.12 on.
     """
     return status.st_mode, status.st_ino, status.st_dev & 0xFFFFFFFF
 
 
 def identity_of_pipe(handle: int) -> "tuple[int, int]":
-    """Raises OSError."""
+    """Return the identity of a pipe. Raise OSError."""
     return _PIPE, _index_of_pipe(handle)
 
 
 def _index_of_pipe(handle: int) -> int:
     if _kernel32 is None:
-        raise OSError(errno.ENXIO, "a pipe cannot be told from another without ctypes")
+        raise OSError(errno.ENXIO, "pipes cannot be told apart without ctypes")
     name, known = _buffer(_LONGEST_NAME), _HANDLE(handle)
     if _kernel32.GetFileInformationByHandleEx(known, _FILE_NAME_INFO, name, _LONGEST_NAME):
         size = int.from_bytes(name.raw[:4], "little")
@@ -118,14 +115,14 @@ def _index_of_pipe(handle: int) -> int:
         if text.strip(b"\\\0"):
             return _hash(text)
     status, index = _buffer(16), _buffer(8)
-    told = _ntdll.NtQueryInformationFile(known, status, index, 8, _FILE_INTERNAL_INFORMATION)
-    if told or not any(index.raw):
+    failed = _ntdll.NtQueryInformationFile(known, status, index, 8, _FILE_INTERNAL_INFORMATION)
+    if failed or not any(index.raw):
         raise OSError(errno.ENXIO, "a pipe without a name")
     return int.from_bytes(index.raw, "little")
 
 
 def _hash(data: bytes) -> int:
-    """FNV-1a of 64 bits (draft-eastlake-fnv)."""
+    """Return FNV-1a of 64 bits (draft-eastlake-fnv)."""
     value = 0xCBF29CE484222325
     for byte in data:
         value = (value ^ byte) * 0x100000001B3 & 0xFFFFFFFFFFFFFFFF
@@ -144,7 +141,7 @@ def is_file(descriptor: int, expected: "tuple[int, int] | None") -> bool:
 
 
 def open_append(path: str) -> int:
-    """Every write goes to the end, whoever else writes; renaming and removing stay possible.
+    """Open for appending, also with other writers; the file can still be renamed and removed.
 
     Raises Problem or OSError.
     """
@@ -154,12 +151,12 @@ def open_append(path: str) -> int:
         tag = os.lstat(path).st_reparse_tag  # type: ignore[attr-defined, unused-ignore]
         if tag in _LINKS:
             raise Problem("is a symbolic link")
-        fd = _open(path, 0)  # such as a file that is kept in the cloud
+        fd = _open(path, 0)  # for example, a file that is stored in the cloud
     return fd
 
 
 def open_to_read(path: str) -> int:
-    """Renaming and removing stay possible. Raises OSError."""
+    """Open for reading; the file can still be renamed and removed. Raise OSError."""
     if os.path.isdir(path):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
     try:
@@ -181,7 +178,7 @@ def _open(path: str, flags: int) -> int:
 
 
 def descriptor(handle: int, flags: int = 0) -> int:
-    """A descriptor in binary mode, which owns ``handle``. Raises OSError."""
+    """Return a descriptor in binary mode, which owns ``handle``. Raise OSError."""
     try:
         fd: int = msvcrt.open_osfhandle(handle, _BINARY | flags)
     except BaseException:
@@ -191,9 +188,9 @@ def descriptor(handle: int, flags: int = 0) -> int:
 
 
 def adopt(handle: int, pid: int = 0) -> int:
-    """A descriptor for our own, not inheritable, copy of ``handle``, of process ``pid`` or ours.
+    """Return a descriptor of a copy, not inheritable, of a ``handle`` of process ``pid`` or ours.
 
-    Raises OSError.
+    Raise OSError.
     """
     current = _winapi.GetCurrentProcess()
     source = _winapi.OpenProcess(_DUP_HANDLE, False, pid) if pid else current
@@ -206,9 +203,9 @@ def adopt(handle: int, pid: int = 0) -> int:
 
 
 def duplicate_high(fd: int) -> int:
-    """A copy that is not inherited, at a number where ordinary opens do not land.
+    """Return a copy that is not inherited, with a number that ordinary opens do not reach.
 
-    Raises OSError.
+    Raise OSError.
     """
     for number in range(_HIGHEST, _HIGHEST - 64, -1):
         try:
@@ -219,10 +216,10 @@ def duplicate_high(fd: int) -> int:
 
 
 def copy_of(fd: int) -> "tuple[int, bool]":
-    """A copy of ``fd``, and whether a write to it may block. Raises Problem or OSError.
+    """Return a copy of ``fd``, and whether a write to it may block. Raise Problem or OSError.
 
-    PIPE_NOWAIT belongs to the end of a pipe, whoever holds it: so it is not set where the
-    program prints into the same pipe.
+    PIPE_NOWAIT belongs to the end of a pipe, in all processes that hold it, so it is not set
+    if the program prints into the same pipe.
     """
     mode, index, device = fstat(fd)
     if stat.S_ISDIR(mode):
@@ -230,7 +227,7 @@ def copy_of(fd: int) -> "tuple[int, bool]":
     handle = handle_of(fd)
     if not _is_writable(handle):
         raise Problem("is not open for writing")
-    may_block = stat.S_ISCHR(mode)  # a console, in which text is being selected
+    may_block = stat.S_ISCHR(mode)  # a console blocks while text is being selected
     if stat.S_ISFIFO(mode):
         may_block = any(is_file(number, (device, index)) for number in (0, 1, 2))
         try:
@@ -242,23 +239,23 @@ def copy_of(fd: int) -> "tuple[int, bool]":
 
 
 def _is_writable(handle: int) -> bool:
-    """By the access that was granted: a write of no bytes is a message in some pipes."""
+    """Check the access that was granted: a write of no bytes is a message in some pipes."""
     if _ntdll is None:
         return True
-    told = _buffer(56)  # PUBLIC_OBJECT_BASIC_INFORMATION
-    if _ntdll.NtQueryObject(_HANDLE(handle), 0, told, len(told), None):
+    info = _buffer(56)  # PUBLIC_OBJECT_BASIC_INFORMATION
+    if _ntdll.NtQueryObject(_HANDLE(handle), 0, info, len(info), None):
         return True
-    return bool(int.from_bytes(told.raw[4:8], "little") & (_WRITE_DATA | _APPEND_DATA))
+    return bool(int.from_bytes(info.raw[4:8], "little") & (_WRITE_DATA | _APPEND_DATA))
 
 
 def set_inheritable(handle: int) -> None:
-    """Raises OSError."""
+    """Make the handle inheritable. Raise OSError."""
     if not _kernel32.SetHandleInformation(_HANDLE(handle), _INHERIT, _INHERIT):
         raise OSError("a handle that cannot be inherited")
 
 
 def open_own_process() -> int:
-    """A handle of this process, to be inherited by who waits for its end. Raises OSError."""
+    """Return an inheritable handle of this process, to wait for its end. Raise OSError."""
     return int(_winapi.OpenProcess(_SYNCHRONIZE | _QUERY, True, os.getpid()))
 
 
@@ -267,7 +264,7 @@ def close(handle: int) -> None:
 
 
 def reopen(current: "SimpleNamespace", handle: int, state: "Any") -> None:
-    """Take another copy of ``handle`` if ours was closed and it still is that file."""
+    """Make another copy of ``handle`` if ours was closed and it still is that file."""
     if is_file(current.fd, current.identity):
         return
     try:
@@ -289,18 +286,19 @@ def reopen(current: "SimpleNamespace", handle: int, state: "Any") -> None:
 
 
 def take(state: "Any", output: "SimpleNamespace") -> None:
-    """Have reports written by the functions below, once the start has hooked in."""
+    """Make reports use the functions below, once the start has installed the hooks."""
     state.taken.update(fstat=fstat, write=write, lockf=lockf)
     if output.signal:
         _dump_on_break(state)
 
 
 def write(descriptor: int, data: "bytes | memoryview") -> int:
-    """As ``os.write``. Raises BlockingIOError where a pipe is full.
+    """Write like ``os.write``. Raise BlockingIOError if a pipe is full.
 
-    A pipe in PIPE_NOWAIT mode takes either all or nothing, so less and less is tried. What
-    a full one is told by differs: EAGAIN from 3.12 on, ENOSPC before, in Wine whatever the
-    last error was. So all but the end of the reader, or of our copy, is taken for "full".
+    A pipe in PIPE_NOWAIT mode accepts either everything or nothing, so less and less is
+    tried. The error of a full pipe differs: EAGAIN from 3.12 on, ENOSPC before, in Wine
+    whatever the last error was. So all errors except those of a reader or a copy that has
+    gone are taken for "full".
     """
     if not _is_pipe(_fstat(descriptor).st_mode):
         return _write(descriptor, data)
@@ -316,10 +314,10 @@ def write(descriptor: int, data: "bytes | memoryview") -> int:
 
 
 def lockf(descriptor: int, command: int, length: int) -> None:
-    """A named mutex of the file in place of a record lock: it also excludes other processes.
+    """Lock a named mutex instead of a record lock: it also excludes other processes.
 
-    The kernel frees it when its holder ends. ``command`` is F_TLOCK (2) or F_ULOCK (0).
-    Raises BlockingIOError, OSError.
+    The kernel releases it when its holder ends. ``command`` is F_TLOCK (2) or F_ULOCK (0).
+    Raise BlockingIOError, OSError.
     """
     if _kernel32 is None:
         raise OSError("no locks without ctypes")
@@ -340,10 +338,10 @@ def lockf(descriptor: int, command: int, length: int) -> None:
 
 
 def _dump_on_break(state: "Any") -> None:
-    """Write every thread's stack at Ctrl-Break, and go on.
+    """Write the stack of every thread at Ctrl-Break, and continue.
 
-    Windows calls a handler in a thread of its own, so it does not wait for what the main
-    thread does, as a handler of ``signal.signal`` would. The program's own comes first.
+    Windows calls the handler in a separate thread, so it does not wait for the main
+    thread, as a handler of ``signal.signal`` would. The program's own handler comes first.
     """
     if _kernel32 is None or "handler" in vars(state).get("anchors", {}):
         return
@@ -381,7 +379,7 @@ def host() -> str:
 
 
 def original_argv() -> "list[str]":
-    """The command line, split as the C runtime splits it; ``sys.orig_argv`` from 3.10 on."""
+    """Return the command line, split as by the C runtime; ``sys.orig_argv`` from 3.10 on."""
     if _kernel32 is None:
         return []
     _kernel32.GetCommandLineW.restype = ctypes.c_wchar_p
@@ -389,7 +387,7 @@ def original_argv() -> "list[str]":
 
 
 def split(line: str) -> "list[str]":
-    """A command line's words."""
+    """Return the words of a command line."""
     shell32 = _library("shell32")
     shell32.CommandLineToArgvW.restype = ctypes.POINTER(ctypes.c_wchar_p)
     count = ctypes.c_int()

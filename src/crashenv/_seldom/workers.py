@@ -1,7 +1,7 @@
 """multiprocessing, and its copies ``multiprocess`` and ``billiard``.
 
-Nothing of ours is on the stack while a worker's code runs: what is changed is what
-``_bootstrap`` and ``spawnv_passfds`` look up.
+No frame of ours is on the stack while a worker's code runs: only names that
+``_bootstrap`` and ``spawnv_passfds`` look up are changed.
 """
 
 import os
@@ -15,10 +15,10 @@ _PACKAGES = ("multiprocessing", "multiprocess", "billiard")
 
 
 def watch(state: "Any", finder: "Any") -> None:
-    """Look at each search of ``finder``, for one of multiprocessing's modules.
+    """Patch at each search of ``finder`` for one of multiprocessing's modules.
 
-    What was loaded before is patched then. The last of its modules that are imported
-    before a worker is started comes after the two that are to be patched.
+    This patches the modules that were loaded before. The last module that is imported
+    before a worker is started comes after the two that have to be patched.
     """
     original = finder.find_spec
 
@@ -33,7 +33,7 @@ def watch(state: "Any", finder: "Any") -> None:
 
 
 def patch(state: "Any") -> None:
-    """Change what has been imported so far."""
+    """Patch the modules that have been imported so far."""
     for package in _PACKAGES:
         process = sys.modules.get(package + ".process")
         if hasattr(process, "BaseProcess"):
@@ -50,9 +50,9 @@ def patch(state: "Any") -> None:
 
 
 def _patch_process(module: "Any", state: "Any") -> None:
-    """See the exception that ``BaseProcess._bootstrap`` is about to print.
+    """Report the exception that ``BaseProcess._bootstrap`` is about to print.
 
-    It prints a worker's exception itself, and asks no hook. While it handles the
+    It prints a worker's exception itself, without a hook. While it handles the
     exception it looks up ``self.name`` for the line "Process ...:", on every version.
     """
     name: Any = module.BaseProcess.__dict__["name"]
@@ -75,10 +75,10 @@ def _patch_process(module: "Any", state: "Any") -> None:
 def _pass_output(module: "Any", state: "Any") -> None:
     """Pass the crash output to spawned workers and to the forkserver.
 
-    ``spawnv_passfds`` closes all but what it passes: ``tuple(sorted(map(int, passfds)))``
-    on every version. It looks ``sorted`` up in its module first. The resource tracker is
-    started by it as well, but runs nothing of the program's, and would keep the reader
-    from seeing the end of the file.
+    ``spawnv_passfds`` closes all descriptors but ``tuple(sorted(map(int, passfds)))``,
+    on every version. It looks ``sorted`` up in its module first. It also starts the
+    resource tracker, which runs no code of the program, and would keep the reader from
+    seeing the end of the file.
     """
 
     def with_ours(values: "Any", **options: "Any") -> "list[Any]":
@@ -92,7 +92,7 @@ def _pass_output(module: "Any", state: "Any") -> None:
             caller = str(frame.f_back.f_globals.get("__name__"))
             if frame.f_code.co_name == "spawnv_passfds" and not caller.endswith("_tracker"):
                 return sorted([*result, source])
-        except Exception:  # no output, or none that is passed, or an audit hook that raises
+        except Exception:  # no output, or not one that is passed; an audit hook that raises
             pass
         return result
 
@@ -100,7 +100,7 @@ def _pass_output(module: "Any", state: "Any") -> None:
 
 
 def _run_at_exit(util: "Any", state: "Any") -> None:
-    """A forked worker leaves by os._exit(); what runs then are multiprocessing's finalizers."""
+    """Use multiprocessing's finalizers: a forked worker ends by os._exit(), without atexit."""
     anchors: dict[str, Any] = state.__dict__.setdefault("anchors", {})
     if util.__name__ in anchors:
         return
@@ -114,7 +114,7 @@ def _run_at_exit(util: "Any", state: "Any") -> None:
 
 
 def _name_spawned(context: "Any", package: str) -> None:
-    """A spawned worker runs nothing of what is registered: its ``_after_fork`` does nothing."""
+    """Replace ``_after_fork`` of spawned workers, which runs no registered functions."""
     spawned = vars(getattr(context, "SpawnProcess", object))
     if "_after_fork" in spawned and getattr(spawned["_after_fork"], "__name__", "") != "tell":
 
@@ -125,7 +125,7 @@ def _name_spawned(context: "Any", package: str) -> None:
 
 
 def _tell_name(package: str) -> None:
-    """To a monitor, in whose record of this worker's death it is."""
+    """Announce the name to a monitor, for the record of this worker's death."""
     family = sys.modules.get("crashenv._seldom.family")
     process = sys.modules.get(package + ".process")
     if family is not None and process is not None:
