@@ -1,10 +1,10 @@
-"""Run CPython's own tests without PYDEBUG and with it, and list what differs.
+"""Run CPython's own tests with and without PYDEBUG, and list the differences.
 
     python tests/cpython_suites.py [SUITE...]
 
-The interpreter that runs this runs its ``test`` package, where it ships one. A test
-whose result differs runs twice more, alone, both ways: one that is not the same
-without PYDEBUG either proves nothing. Exit status 1 if any difference stays.
+The interpreter that runs this runs its ``test`` package, if it has one. A test
+whose result differs is run twice more, alone, both ways: if it also varies
+without PYDEBUG, it proves nothing. The exit status is 1 if any difference remains.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Results = dict[str, str]
 
 
 def run(names: Sequence[str], *, on: bool, only: str = "") -> tuple[Results, int]:
-    """The outcome of each test, and how many bytes the crash output got."""
+    """Return the outcome of each test, and how many bytes the crash output got."""
     crash = CrashOutput("file")
     with tempfile.TemporaryDirectory() as folder:
         results = Path(folder, "results.xml")

@@ -1,11 +1,11 @@
-"""The one driver of the tests: real interpreters, real descriptors, real endings.
+"""The driver of the tests: it runs programs with real interpreters and descriptors.
 
-A test hands over a program. It runs twice, without and with crashenv, and its
-stdout, stderr and status have to be the same; what came out of the crash output
-is the test's to judge.
+A test passes a program, which is run twice, without and with crashenv. Its stdout,
+stderr and status must be the same; the test checks what was written to the crash
+output.
 
 The interpreter is the one that runs the tests. If crashenv is installed there,
-the installed copy is tested; if not, the checkout's, through ``sitecustomize/``.
+the installed copy is tested; otherwise the checkout, through ``sitecustomize/``.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ PYPY = sys.implementation.name == "pypy"
 INSTALLED = importlib.util.find_spec("crashenv") is not None
 OUTPUTS = ("pipe", "file", "socket", "fifo", "pty")
 
-# Programs here die of signals: no core files in the checkout.
+# Programs here die of signals: write no core files into the checkout.
 resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
 
 # A shell ignores these for its background jobs, and programs would inherit that.
@@ -56,7 +56,7 @@ Program = Union[str, Sequence[str]]
 
 
 def environment(**changes: str) -> dict[str, str]:
-    """The tests' own environment without what steers an interpreter, but with crashenv."""
+    """Return the tests' environment without variables that affect an interpreter, with crashenv."""
     ours = {k: v for k, v in os.environ.items() if not k.startswith(("PY", "LISTEN_"))}
     ours.pop("COVERAGE_PROCESS_START", None)
     if not INSTALLED:
@@ -66,18 +66,18 @@ def environment(**changes: str) -> dict[str, str]:
 
 
 def importable() -> str:
-    """A PYTHONPATH that makes ``import crashenv`` work."""
+    """Return a PYTHONPATH that makes ``import crashenv`` work."""
     return "" if INSTALLED else str(ROOT / "src")
 
 
 def command(program: Program) -> list[str]:
-    """A source text becomes ``python -c``; a sequence follows the interpreter's name."""
+    """Return ``python -c`` for a source text; arguments follow the interpreter's name."""
     if isinstance(program, str):
         return [sys.executable, "-c", textwrap.dedent(program)]
     return [sys.executable, *program]
 
 
-# --- what a program did
+# --- results of a program
 
 
 @dataclasses.dataclass
@@ -106,11 +106,11 @@ class Result:
 
     @property
     def dump(self) -> str:
-        """What stands outside the frames: faulthandler's text."""
+        """Return the text outside the frames, which is faulthandler's."""
         return split(self.crash)[1].decode()
 
     def ending(self) -> tuple[int, str, str]:
-        """What has to be the same with and without crashenv."""
+        """Return what must be the same with and without crashenv."""
         return self.status, comparable(self.stdout), comparable(self.stderr)
 
     def __str__(self) -> str:
@@ -120,14 +120,14 @@ class Result:
 
 
 def comparable(text: bytes) -> str:
-    """Without what differs from run to run: addresses, and _PyObject_Dump's count."""
+    """Remove what differs from run to run: addresses, and _PyObject_Dump's count."""
     decoded = text.decode("utf-8", "surrogateescape")
     decoded = re.sub(r"0x[0-9a-fA-F]+|(?<=in thread )\d+", "0x", decoded)
     return re.sub(r"^(object refcount : )\d+", r"\1N", decoded, flags=re.M)
 
 
 def split(stream: bytes) -> tuple[list[Report], bytes]:
-    """The frames, and the text outside them; a broken frame is an AssertionError."""
+    """Return the frames, and the text outside them; a broken frame is an AssertionError."""
     reports: list[Report] = []
     outside = b""
     while stream:
@@ -155,11 +155,11 @@ def split(stream: bytes) -> tuple[list[Report], bytes]:
 
 
 class CrashOutput:
-    """A descriptor to pass, and all that comes out of the other end."""
+    """A descriptor to pass, and everything that is read at the other end."""
 
     @classmethod
     def slow(cls, kind: str) -> CrashOutput:
-        """Its reader takes 64 KiB each 50 ms."""
+        """Return one whose reader reads 64 KiB each 50 ms."""
         return cls(kind, pause=0.05)
 
     def __init__(self, kind: str, pause: float = 0) -> None:
@@ -243,7 +243,7 @@ def wait_until(condition: Callable[[], Any], what: str = "the condition") -> Any
 
 
 def run(program: Program, *, launcher: Sequence[str] = (), **options: Any) -> Result:
-    """Run to the end, by way of ``launcher``; ``options`` are subprocess.run's."""
+    """Run to the end, through ``launcher``; ``options`` are those of subprocess.run."""
     args = [*launcher, *command(program)]
     options.setdefault("env", environment())
     options.setdefault("stdin", subprocess.DEVNULL)
@@ -258,10 +258,10 @@ def _too_late(*_: object) -> None:
 
 
 class ProgramTest(unittest.TestCase):
-    """A test case that runs programs, and waits for nothing longer than the deadline."""
+    """A test case that runs programs, and waits no longer than the deadline."""
 
     def setUp(self) -> None:
-        # Of all waits together, wherever they are: an exception in a handler ends them.
+        # For all waits together, wherever they are: an exception in a handler ends them.
         signal.signal(signal.SIGALRM, _too_late)
         signal.alarm(int(5 * DEADLINE))
         self.addCleanup(signal.alarm, 0)
@@ -286,7 +286,7 @@ class ProgramTest(unittest.TestCase):
         env: dict[str, str] | None = None,
         **options: Any,
     ) -> Result:
-        """Run with crashenv only; ``pydebug`` may name the passed descriptor as ``{fd}``."""
+        """Run only with crashenv; ``pydebug`` may contain ``{fd}`` for the passed descriptor."""
         crash_output = CrashOutput(output)
         setting = pydebug.format(fd=crash_output.passed) + ("," + settings if settings else "")
         variables = environment(**{"PYDEBUG": setting, **(env or {})})
@@ -319,10 +319,10 @@ class ProgramTest(unittest.TestCase):
     def check_silent(
         self, program: Program, settings: str = "", *, is_on: bool = True, **options: Any
     ) -> Result:
-        """Not a crash: the ending is the same and nothing was written.
+        """Check that it is not a crash: the ending is the same and nothing was written.
 
-        The positive control: a crash in the same surroundings is reported, or, where
-        crashenv is not on there, is not.
+        As a positive control, a crash under the same conditions is reported, or not, if
+        crashenv is off there.
         """
         result = self.run_both(program, settings, **options)
         self.assertEqual(result.crash, b"", str(result))
@@ -333,7 +333,7 @@ class ProgramTest(unittest.TestCase):
     def check_reports(
         self, program: Program, *kinds: str, settings: str = "", **options: Any
     ) -> list[Report]:
-        """One report of each kind, in this order, nothing else, and the same ending."""
+        """Check for one report of each kind, in this order, nothing else, and the same ending."""
         result = self.run_both(program, settings, **options)
         reports, outside = split(result.crash)
         self.assertEqual([r.kind for r in reports], list(kinds), str(result))
@@ -341,7 +341,7 @@ class ProgramTest(unittest.TestCase):
         return reports
 
     def check_exception(self, program: Program, settings: str = "", **options: Any) -> Report:
-        """One exception of the main thread, whose body is what stderr shows."""
+        """Check for one exception of the main thread, whose body is the text on stderr."""
         result = self.run_both(program, settings, **options)
         self.assertEqual([r.kind for r in result.reports], ["exception"], str(result))
         (report,) = result.reports
@@ -349,7 +349,7 @@ class ProgramTest(unittest.TestCase):
         return report
 
     def check_dump(self, program: Program, signum: int, **options: Any) -> Result:
-        """Died of ``signum`` in both runs, with a native dump and nothing else."""
+        """Check that ``signum`` ended both runs, with a native dump and nothing else."""
         result = self.run_both(program, **options)
         self.assertEqual(result.status, -signum, str(result))
         self.assertEqual(result.reports, [], str(result))
@@ -358,9 +358,9 @@ class ProgramTest(unittest.TestCase):
 
 
 class WatchedTest(ProgramTest):
-    """Of programs in which crashenv is on.
+    """Tests of programs in which crashenv is on.
 
-    What must not be noticed is not noticed either if crashenv does nothing. So each class has
+    Tests that crashenv is not noticed would also pass if it did nothing. So each class has
     a positive control: a crash is reported.
     """
 
@@ -377,7 +377,7 @@ class WatchedTest(ProgramTest):
 
 @contextlib.contextmanager
 def started(program: Program, **options: Any) -> Iterator[subprocess.Popen[bytes]]:
-    """A program that the test talks to; killed if the test leaves it running."""
+    """Start a program that the test talks to; it is killed if the test leaves it running."""
     options.setdefault("env", environment())
     pipe = subprocess.PIPE
     process = subprocess.Popen(command(program), stdin=pipe, stdout=pipe, stderr=pipe, **options)
@@ -394,7 +394,7 @@ def pipe_size(fd: int) -> int:
 
 
 def children(pid: int) -> list[int]:
-    """The process ids of the children of a process that has one thread (proc(5))."""
+    """Return the process ids of the children of a process that has one thread (proc(5))."""
     text = Path("/proc/%d/task/%d/children" % (pid, pid)).read_text()
     return [int(word) for word in text.split()]
 
@@ -404,10 +404,10 @@ def is_root() -> bool:
 
 
 def obey_permissions() -> Callable[[], None]:
-    """A ``preexec_fn`` after which file permissions hold for root as well.
+    """A ``preexec_fn`` that makes file permissions apply to root as well.
 
-    An exec as root gives back all capabilities that are in the bounding set,
-    and no others (capabilities(7)).
+    An exec as root restores all capabilities in the bounding set, and no others
+    (capabilities(7)).
     """
     prctl = ctypes.CDLL(None).prctl
 
@@ -429,12 +429,12 @@ def obey_permissions() -> Callable[[], None]:
 
 
 def monitor(*options: str) -> list[str]:
-    """The command that runs what follows it under the monitor."""
+    """Return the command that runs its arguments under the monitor."""
     return [sys.executable, "-m", "crashenv", "run", *options, "--"]
 
 
 def monitor_environment(**changes: str) -> dict[str, str]:
-    """With a crashenv to import, but none that is active unless the monitor activates it."""
+    """Return an environment where crashenv can be imported, but only the monitor activates it."""
     ours = environment(**{"PYTHONPATH": importable(), **changes})
     return {name: value for name, value in ours.items() if (name, value) != ("PYTHONPATH", "")}
 
@@ -462,31 +462,31 @@ class MonitorTest(ProgramTest):
             yield process
 
     def records(self) -> list[dict[str, Any]]:
-        """What the store holds, the oldest first."""
+        """Return the records in the store, the oldest first."""
         return [json.loads(path.read_bytes()) for path in sorted(self.store.glob("*.json"))]
 
     def check_record(self, kind: str, result: Result) -> dict[str, Any]:
-        """The only one."""
+        """Return the only record."""
         records = self.records()
         self.assertEqual([record["kind"] for record in records], [kind], str(result))
         return records[0]
 
 
 class CommandTest(MonitorTest):
-    """A test case that runs the other commands, on that store or on files."""
+    """A test case that runs the other commands, with that store or with files."""
 
     def crashenv(self, *arguments: str, **others: Any) -> Result:
         others.setdefault("env", self.env)
         return run(["-m", "crashenv", *arguments], **others)
 
     def check_output(self, *arguments: str, status: int = 0, **others: Any) -> str:
-        """What it printed; nothing on stderr."""
+        """Return what it printed; there is nothing on stderr."""
         result = self.crashenv(*arguments, **others)
         self.assertEqual((result.status, result.stderr), (status, b""), str(result))
         return result.stdout.decode()
 
     def check_complaint(self, *arguments: str, status: int, **others: Any) -> str:
-        """The first line on stderr; no traceback, and nothing printed."""
+        """Return the first line on stderr; there is no traceback, and nothing was printed."""
         result = self.crashenv(*arguments, **others)
         self.assertEqual((result.status, result.stdout), (status, b""), str(result))
         first, _, rest = result.stderr.decode().partition("\n")

@@ -1,12 +1,12 @@
-"""Fail every system call that PYDEBUG causes, one at a time, with every plausible error.
+"""Make each system call that PYDEBUG causes fail, one at a time, with each plausible error.
 
     python tests/faults.py [--every N] [--jobs N] [SCENARIO...]
 
 Each scenario runs under strace(1) without PYDEBUG and with it. The calls that only
 the second run makes are ours: the start and the crash path. Then each of them is
-made to fail once with each error that it may have (``strace -e inject=``), and
-stdout, stderr and status have to be those of the run without PYDEBUG; the one line
-that a wrong PYDEBUG may cost is allowed. Exit status 1 if any run differs.
+made to fail once with each possible error (``strace -e inject=``), and
+stdout, stderr and status must be those of the run without PYDEBUG; the one line
+of warning about a wrong PYDEBUG is allowed. The exit status is 1 if any run differs.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ SCENARIOS = (
 )
 
 OPEN = "EACCES EINTR EIO ELOOP EMFILE ENFILE ENOENT ENOMEM ENOSPC EPERM EROFS"
-# No EBADF: that of an open descriptor would be a lie, and dup2 over it be right.
+# No EBADF: for an open descriptor it would be wrong, and a dup2 over it would be right.
 STAT = "EACCES EINTR EIO ENOENT ENOMEM EOVERFLOW"
 ERRORS = {
     "clone": "EAGAIN ENOMEM EPERM",
@@ -95,7 +95,7 @@ ERRORS = {
     "waitid": "ECHILD EINTR EINVAL",
     "write": "EAGAIN EBADF EDQUOT EFBIG EINTR EINVAL EIO ENOSPC EPERM EPIPE",
 }
-# They cannot fail, or it is the interpreter's memory that is short, not a file.
+# They cannot fail, or their failure means that the interpreter has no memory.
 NOT_FAILED = (
     "brk clock_gettime clock_nanosleep clone3 execve exit exit_group futex getegid geteuid getgid"
     " getpid getrandom gettid getuid madvise mmap mprotect mremap munmap prlimit64 rseq"
@@ -107,7 +107,7 @@ NOT_FAILED = (
 @dataclasses.dataclass(frozen=True)
 class Fault:
     call: str
-    count: int  # the how-manieth of this call
+    count: int  # which of these calls, from 1 on
     error: str
     text: str
 
@@ -131,26 +131,26 @@ def run_once(scenario: Scenario, launcher: Sequence[str], *, on: bool) -> Result
 
 
 def traced(scenario: Scenario, *, on: bool) -> list[str]:
-    """The calls of the main thread, in order, as strace prints them."""
+    """Return the calls of the main thread, in order, as strace prints them."""
     with tempfile.NamedTemporaryFile() as log:
         run_once(scenario, ["strace", "-qq", "-o", log.name], on=on)
         return log.read().decode(errors="replace").splitlines()
 
 
 def comparable(line: str) -> str:
-    """Without what differs from run to run, and where faulthandler's text goes."""
+    """Remove what differs from run to run, and where faulthandler's text goes."""
     call = line.rpartition(" = ")[0].rstrip()
     return re.sub(r"0x[0-9a-f]+|\d{3,}|\{.*|tmp\w+|(?<=^write\()\d+|(?<=/fd/)\d+", "", call)
 
 
 def name_of(line: str) -> str:
-    """The call and the file that it is about; other arguments may be its results."""
+    """Return the call and its file; other arguments may be results."""
     found = re.match(r'\w+\((AT_FDCWD, "[^"]+")?', comparable(line))
     return line if found is None else found.group()
 
 
 def own_calls(scenario: Scenario) -> list[tuple[str, int, str]]:
-    """``(call, the how-manieth of it, text)`` of each one that PYDEBUG causes."""
+    """Return ``(call, its count, text)`` of each call that PYDEBUG causes."""
     without = [comparable(line) for line in traced(scenario, on=False)]
     lines = traced(scenario, on=True)
     texts = [comparable(line) for line in lines]
@@ -181,7 +181,7 @@ def faults(scenario: Scenario) -> Iterator[Fault]:
 
 
 def difference(scenario: Scenario, fault: Fault, expected: Result) -> str | None:
-    """What a user would see of the fault; None if nothing."""
+    """Return what a user would notice of the fault; None if nothing."""
     inject = "inject=%s:error=%s:when=%d" % (fault.call, fault.error, fault.count)
     with tempfile.NamedTemporaryFile() as log:
         launcher = ["strace", "-qq", "-o", log.name, "-e", "trace=" + fault.call, "-e", inject]
@@ -214,7 +214,7 @@ def main() -> int:
         for scenario in SCENARIOS:
             if options.scenarios and scenario.name not in options.scenarios:
                 continue
-            run_once(scenario, (), on=True)  # caches get written
+            run_once(scenario, (), on=True)  # to write the caches
             expected = run_once(scenario, (), on=False)
             chosen = list(faults(scenario))[:: options.every]
             total += len(chosen)

@@ -1,11 +1,11 @@
-"""Crash a program under PYDEBUG values that nobody would write.
+"""Crash a program with random PYDEBUG values.
 
     python tests/fuzz_settings.py [--cases N] [--seed N]
 
-Every case is a process that reads the value, prints, and crashes. Its stdout,
-stderr and status have to be the usual ones but for the line that a wrong value may
-cost, and there is at most one report, whole, wherever the value sent it. Exit
-status 1 if any case differs; ``--seed N --cases 1`` repeats case N alone.
+Each case is a process that reads the value, prints, and crashes. Its stdout,
+stderr and status must be the usual ones, except for the warning about a wrong value,
+and there is at most one report, complete, wherever the value sent it. The exit
+status is 1 if any case differs; ``--seed N --cases 1`` repeats only case N.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from tests.driver import DEADLINE, ROOT, command, environment, split
 
 PASSED = range(3, 8)  # files that are open for writing and were passed
-# One process a case, forked from an interpreter that has not read PYDEBUG: a start
-# of its own for each would take ten times as long.
+# Each case is forked from an interpreter that has not read PYDEBUG: starting an
+# interpreter for each would take ten times as long.
 PROGRAM = """
 import os, sys
 folder, source = sys.argv[1:]
@@ -75,7 +75,7 @@ LIKELY = {
 
 
 def case(seed: int) -> str:
-    """A PYDEBUG text, always the same for the same seed."""
+    """Return a PYDEBUG text, always the same for the same seed."""
     rng = random.Random(seed)
     items = []
     for _ in range(rng.choice((1, 1, 2, 3, 5, 40))):
@@ -100,7 +100,7 @@ def _escapes(text: str) -> bool:
 
 
 class Fuzzer:
-    """An interpreter that starts the cases in a folder of its own."""
+    """An interpreter that starts the cases in its own folder."""
 
     def __enter__(self) -> Fuzzer:
         self._folder = tempfile.TemporaryDirectory()
@@ -135,7 +135,7 @@ class Fuzzer:
         self._folder.cleanup()
 
     def check(self, text: str) -> str | None:
-        """What is wrong; None if nothing is."""
+        """Return what is wrong; None if nothing is."""
         for path in self._files():
             if path.parent.name == "work":
                 path.unlink()

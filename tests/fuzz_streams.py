@@ -1,11 +1,11 @@
-"""Damage streams at random, and see that nothing raises and no intact report is lost.
+"""Damage streams at random, and check that nothing raises and no intact report is lost.
 
 A third of the streams have messages that quote headers, and no damage: each report is
-found, and no quotation. A third are damaged. The others are both, and there a report
-may be lost: once a report is cut, nothing tells what it quoted from what follows.
+found, and no quotation. A third are damaged. The others have both, and there a report
+may be lost: if a report is cut off, its quotations cannot be told from what follows.
 
 ``python tests/fuzz_streams.py --cases 20000 --seed 1``; a case that fails prints its
-seed, and ``--cases 1 --seed SEED`` runs it alone. Exit status 1 if any failed.
+seed, and ``--cases 1 --seed SEED`` runs only that one. The exit status is 1 if any failed.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Span = tuple[int, int]
 
 
 class Stream:
-    """Bytes, and where in them whole reports stand."""
+    """Bytes, and the positions of the whole reports in them."""
 
     def __init__(self) -> None:
         self.data = b""
@@ -44,7 +44,7 @@ class Stream:
         self.data += data
 
     def replace(self, start: int, end: int, new: bytes) -> None:
-        """Reports that it touches are not whole any more."""
+        """Replace bytes; reports that this touches are no longer whole."""
         shift = len(new) - (end - start)
         self.data = self.data[:start] + new + self.data[end:]
         kept = []
@@ -56,14 +56,14 @@ class Stream:
         self.reports = kept
 
 
-# --- what streams are made of
+# --- parts of streams
 
 
 def corpus() -> list[tuple[bytes, bool]]:
-    """Reports, and dumps, as interpreters wrote them."""
+    """Return reports and dumps that interpreters wrote."""
     parts = []
     for path in sorted(CORPUS.glob("*/*.txt")):
-        # A seed that failed once means what there was then: what came later is left out.
+        # A seed must always give the same case, so files that were added later are left out.
         if path.stat().st_size < 3000 and path.stem != "five_threads":
             splitter = Splitter()
             for frame in splitter.feed(path.read_bytes()) + splitter.close():
@@ -76,7 +76,7 @@ _PLAIN_PARTS = [part for part in _PARTS if part[0].count(b"crashenv: report") < 
 
 
 def report(choose: random.Random, quotes: bool) -> bytes:
-    """A made-up one."""
+    """Return an invented report."""
     lines = ["Traceback (most recent call last):"]
     for _ in range(choose.randrange(4)):
         lines += ['  File "/srv/app.py", line %d, in load' % choose.randrange(99), "    load()"]
@@ -95,7 +95,7 @@ def report(choose: random.Random, quotes: bool) -> bytes:
 
 
 def foreign(choose: random.Random) -> bytes:
-    """Lines of a log, some of them odd."""
+    """Return lines of a log, some of them odd."""
     lines = (
         b"2026-11-22 INFO all is well\n",
         b"\n",
@@ -132,7 +132,7 @@ def truncate(made: Stream, choose: random.Random) -> None:
 
 
 def cut_report(made: Stream, choose: random.Random) -> None:
-    """Its writer ran out of time."""
+    """Cut a report off, as if its writer had run out of time."""
     if made.reports:
         start, end = choose.choice(made.reports)
         made.replace(choose.randrange(start + 1, end + 1), end, b"")
@@ -171,7 +171,7 @@ DAMAGES = (truncate, cut_report, cut_report, delete, insert, overwrite, change_l
 
 
 def run(seed: int) -> str:
-    """What is wrong with the case, or nothing."""
+    """Return what is wrong with the case, or an empty string."""
     choose = random.Random(seed)
     quotes, damaged = choose.choice(((True, False), (False, True), (True, True)))
     made = stream(choose, quotes)
@@ -209,7 +209,7 @@ def split(data: bytes, sizes: Sequence[int]) -> tuple[list[Frame], int]:
 
 
 def missing(made: Stream, frames: Sequence[Frame]) -> str:
-    """Which report is whole and was not found; none that damage happened to put into another."""
+    """Return whole reports that were not found, except those that damage put into another."""
     found = [frame.raw for frame in frames if frame.damage is None]
     for start, end in made.reports:
         raw = made.data[start:end]

@@ -1,6 +1,6 @@
-"""Run the tests of the dying side with crashenv switched off; what passes tests nothing.
+"""Run the tests of the dying side with crashenv switched off: a test that passes tests nothing.
 
-In a copy of the checkout the start returns at once, and so does ``set_crash_output``.
+In a copy of the checkout, the start and ``set_crash_output`` return at once.
 A test that still passes there would not notice if crashenv did nothing. The exit status is 1
 if one passes that is not in EXCUSED.
 """
@@ -17,8 +17,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-# What is not about a watched process, by module: readers, the store, the monitor's own work,
-# and doctor's trials, which bring their own controls.
+# Modules that do not test a watched process: readers, the store, the monitor's own work,
+# and doctor's trials, which have their own controls.
 READING = """
     arrows corpus doctor driver family html list listening listening_docs logs ntstatus numbers
     on_crash own page parse people redact run run_examples run_init run_survives run_terminal
@@ -46,7 +46,7 @@ EXCUSED = {
 
 
 class Passing(unittest.TestResult):
-    """Collects the names of what passes."""
+    """Collects the names of the tests that pass."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -84,7 +84,7 @@ def main() -> int:
 
 
 def _kill_what_is_left(folder: str) -> None:
-    """Programs that go on because nobody reads what they do; the copy is on their PYTHONPATH."""
+    """Kill programs that go on because nobody reads their output; PYTHONPATH has the copy."""
     for path in Path("/proc").glob("[0-9]*/environ"):
         try:
             if folder.encode() in path.read_bytes():

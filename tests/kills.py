@@ -1,10 +1,10 @@
-"""Kill processes of a watched tree at random, and see that each death is told once.
+"""Kill processes of a watched tree at random, and check that each death is reported once.
 
     python tests/kills.py --times 1000
 
-A supervisor keeps workers that note what they do; each is killed, or ends cleanly, after
-it has been seen. What is in the store afterwards must be those deaths, no more and no
-fewer, with the last words of each. Needs crashenv to be installed, or the checkout.
+A supervisor runs workers that note what they do; each is killed, or ends cleanly, after
+it has been seen. The store must then contain exactly those deaths, with the last words
+of each. Needs crashenv to be installed, or the checkout.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """Write the corpus of the interpreter that runs this: ``python tests/make_corpus.py``.
 
-``corpus/VERSION/CASE.txt`` is what the crash output got, ``CASE.json`` the records
-that the parser made of it, to be read through before they are committed.
-What differs from machine to machine or from run to run is made neutral: folders,
-process ids, times, addresses.
+``corpus/VERSION/CASE.txt`` is the text of the crash output, ``CASE.json`` has the records
+that the parser made from it; read them before you commit them. Folders, process ids,
+times and addresses, which differ between machines or runs, are replaced.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from crashenv._reading.frames import Frame, Splitter  # noqa: E402
 
 CORPUS = ROOT / "tests" / "corpus"
 PYPY = sys.implementation.name == "pypy"
-# In the records of every case, and a part of the text or of the header.
+# Keys in the records of every case that repeat a part of the text or of the header.
 LEFT_OUT = ("schema", "text", "header", "time", "python", "program")
 
 CASES = {
@@ -266,7 +265,7 @@ FILES = {"broken.py": "def f(:\n    pass\n"}
 
 
 def label() -> str:
-    """The folder's name: ``3.13``, ``pypy3.9``."""
+    """Return the folder's name: ``3.13``, ``pypy3.9``."""
     return "%s%d.%d" % ("pypy" * PYPY, *sys.version_info[:2])
 
 
@@ -278,7 +277,7 @@ def cases() -> dict[str, str]:
 
 
 def crash(name: str, source: str) -> bytes:
-    """The crash output of a program in a folder of its own, made neutral."""
+    """Return the crash output of a program in its own folder, with neutral values."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place).resolve()
         for file, text in {**FILES, "app.py": textwrap.dedent(source).lstrip("\n")}.items():
@@ -332,7 +331,7 @@ def neutral(frame: Frame, folder: str) -> bytes:
 
 
 def expected(stream: bytes) -> list[dict[str, Any]]:
-    """The records, without what the text has."""
+    """Return the records, without the keys that repeat the text."""
     return [
         {key: value for key, value in record(frame).items() if key not in LEFT_OUT}
         for frame in split(stream)

@@ -1,4 +1,4 @@
-"""Receivers made of the standard library, on loopback, that keep what they are sent."""
+"""Receivers from the standard library, on loopback, that keep what they are sent."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Behaviour = Callable[["Request"], None]
 
 
 class Request(http.server.BaseHTTPRequestHandler):
-    """One; a behaviour answers it by ``answer``, ``cut`` or as it likes."""
+    """A request; a behaviour answers it with ``answer``, ``cut`` or in another way."""
 
     server: _Server
     body: bytes
@@ -46,7 +46,7 @@ class Request(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def cut(self) -> None:
-        """The connection, without an answer."""
+        """Close the connection, without an answer."""
         self.close_connection = True
         with contextlib.suppress(OSError):
             self.connection.shutdown(socket.SHUT_RDWR)
@@ -62,7 +62,7 @@ def accept(request: Request) -> None:
 
 class _Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
-    # As many as a test may open at once.
+    # The most connections that a test opens at once.
     request_queue_size = 128
 
     def __init__(self, behaviour: Behaviour) -> None:
@@ -74,7 +74,7 @@ class _Server(http.server.ThreadingHTTPServer):
         self.connects: list[str] = []
 
     def handle_error(self, *_: object) -> None:
-        """A client that was killed is none."""
+        """Ignore the error of a client that was killed."""
 
 
 class Receiver:
@@ -97,7 +97,7 @@ class Receiver:
 
     @property
     def count(self) -> int:
-        """Requests, the refused ones too."""
+        """Return the number of requests, including refused ones."""
         return self._server.count
 
     @property
@@ -111,7 +111,7 @@ class Receiver:
 
 
 def closed_port() -> int:
-    """One where nobody listens."""
+    """Return a port on which nothing listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -119,7 +119,7 @@ def closed_port() -> int:
 
 
 class Datagrams:
-    """A Unix socket in ``folder``, as journald's and syslog's: what arrives, files too."""
+    """A Unix socket in ``folder``, like those of journald and syslog; it receives files too."""
 
     def __init__(self, folder: Path) -> None:
         self.path = str(folder / "socket")
@@ -139,7 +139,7 @@ class Datagrams:
 
 
 def journal_fields(data: bytes) -> dict[str, str]:
-    """As https://systemd.io/JOURNAL_NATIVE_PROTOCOL has them."""
+    """Parse the fields (https://systemd.io/JOURNAL_NATIVE_PROTOCOL)."""
     found = {}
     while data:
         line, newline, rest = data.partition(b"\n")
@@ -157,7 +157,7 @@ def journal_fields(data: bytes) -> dict[str, str]:
 
 
 def whole_file(fd: int) -> bytes:
-    """Of a memfd, which is closed."""
+    """Return the content of a memfd, and close it."""
     with open(fd, "rb") as file:
         os.lseek(fd, 0, os.SEEK_SET)
         return file.read()

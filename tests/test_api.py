@@ -1,4 +1,4 @@
-"""set_crash_output: the crash output of a program that asks for it itself."""
+"""set_crash_output: a crash output that the program itself sets."""
 
 from __future__ import annotations
 
@@ -42,21 +42,21 @@ SUBINTERPRETERS = not PYPY and importlib.util.find_spec("_testcapi") is not None
 
 class ApiTest(WatchedTest):
     def environment(self, **changes: str) -> dict[str, str]:
-        """One that can import the package, also where only PYDEBUG would bring it in."""
+        """Return an environment that can import the package, even without PYDEBUG."""
         if INSTALLED:
             return environment(**changes)
         path = os.pathsep.join([str(SITECUSTOMIZE), str(ROOT / "src")])
         return environment(PYTHONPATH=path, **changes)
 
     def run_program(self, program: str, **options: Any) -> tuple[bytes, bytes]:
-        """Run in the test's folder; stdout and stderr, which are as without."""
+        """Run in the test's folder; stdout and stderr are as without crashenv."""
         without = run(WITHOUT + program, cwd=self.folder, env=self.environment(), **options)
         result = run(WITH + program, cwd=self.folder, env=self.environment(), **options)
         self.assertEqual(result.ending(), without.ending(), str(result))
         return result.stdout, result.stderr
 
     def output_of(self, program: str, **variables: str) -> list[str]:
-        """The lines that a program printed that has no counterpart without crashenv."""
+        """Return the lines of a program that cannot run without crashenv."""
         result = run(WITH + program, cwd=self.folder, env=self.environment(**variables))
         self.assertEqual((result.status, result.stderr), (0, b""), str(result))
         return result.stdout.decode().splitlines()
@@ -256,7 +256,7 @@ print(len(os.listdir('/proc/self/fd')) - before)
 
 class Errors(ApiTest):
     def check_raises(self, name: str, *calls: str) -> None:
-        """Each call raises ``name``, and then the previous output still gets the report."""
+        """Check that each call raises ``name``, and that the previous output gets the report."""
         for arguments in calls:
             program = LOG + (
                 "try: crashenv.set_crash_output(%s)\n"
@@ -308,7 +308,7 @@ class Errors(ApiTest):
 
 
 class Activate(WatchedTest):
-    """Where the interpreter runs no ``.pth`` file or ignores its environment."""
+    """If the interpreter runs no ``.pth`` file or ignores its environment."""
 
     IMPORT = "import sys; sys.path.insert(0, %r); import crashenv; crashenv.activate()\n"
 
@@ -368,7 +368,7 @@ class Keywords(ApiTest):
         self.assertIn("bytes left out]", self.reports()[0].body)
 
     def test_timeout_is_how_long_a_slow_reader_may_take(self) -> None:
-        # By this clock, each look at which is ten seconds later than the one before.
+        # With this clock, each reading is ten seconds later than the one before.
         program = """
 import itertools, time
 time.monotonic = itertools.count(0, 10).__next__
@@ -384,7 +384,7 @@ raise ValueError('x' * 300000)
         self.check_reports_once(program)
 
     def test_timeout_of_zero_waits_for_nobody(self) -> None:
-        # The first would wait for ever.
+        # The first one would wait for ever.
         program = """
 r, w = os.pipe()
 crashenv.set_crash_output(w, timeout=1e9)

@@ -1,4 +1,4 @@
-"""Imports run one way: what dies imports nothing of what reads."""
+"""Imports go one way: the dying side imports nothing of the reading side."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DYING = {
     *("__init__", "_api", "_wire", "_crash", "_crash_rare", "_seldom"),
     *("_seldom." + name for name in SELDOM),
 }
-# Each ends in another way, and prints what was imported by then.
+# Each ends in a different way, and prints what was imported by then.
 PROGRAM = """
 import atexit, os, sys, threading
 def show():
@@ -44,7 +44,7 @@ NOT_FOR_LIST = {"argparse", "collections", "datetime", "json", "re", "subprocess
 
 
 def imports(source: str) -> set[str]:
-    """The modules of ours that are imported, for type checkers alone left out."""
+    """Return our modules that are imported, except those for type checkers."""
     found: set[str] = set()
     nodes: list[ast.AST] = [ast.parse(source)]
     while nodes:
@@ -64,7 +64,7 @@ def imports(source: str) -> set[str]:
 
 
 def graph() -> dict[str, set[str]]:
-    """For each module of the package the modules that it imports, wherever it does so."""
+    """Return for each module of the package the modules that it imports anywhere."""
     modules = {}
     for path in SOURCES.rglob("*.py"):
         parts = path.relative_to(SOURCES).with_suffix("").parts
@@ -84,7 +84,7 @@ def _module(target: str, modules: Collection[str]) -> str:
 
 
 def rooms(modules: dict[str, set[str]]) -> dict[str, set[str]]:
-    """The same for folders and for the files beside them."""
+    """Return the same for folders, and for the files beside them."""
     found: dict[str, set[str]] = {}
     for name, targets in modules.items():
         room = name.partition(".")[0]

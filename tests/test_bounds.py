@@ -72,7 +72,7 @@ class Limit(WatchedTest):
 
 
 class Timeout(WatchedTest):
-    """Nobody reads: the program ends as without crashenv, in time."""
+    """Without a reader, the program ends as without crashenv, in time."""
 
     def check_ends(
         self, program: str, seconds: float, kind: str, settings: str, status: int
@@ -178,7 +178,7 @@ class DeadFileServer(WatchedTest):
             assert process.stdout is not None
             stdout = process.stdout.readline()
             os.kill(self.server.pid, signal.SIGSTOP)
-            # One of its threads could still take a request: then nothing ends the wait.
+            # If one of its threads accepted a request, nothing would end the wait.
             wait_until(self.is_stopped, "the server to be stopped")
             before = time.monotonic()
             more, stderr = process.communicate(b"\n", timeout=DEADLINE)

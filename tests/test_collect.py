@@ -1,4 +1,4 @@
-"""Monitors that a program starts itself, and stacks of programs that go on running."""
+"""Monitors that a program starts itself, and stacks of running programs."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ class Collect(CommandTest):
 
 
 def activating() -> dict[str, str]:
-    """The environment in which each interpreter activates crashenv, and can import it."""
+    """Return an environment in which each interpreter activates crashenv and can import it."""
     found = environment()
     paths = found.get("PYTHONPATH", ""), importable()
     return {**found, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
@@ -196,7 +196,7 @@ class Stacks(CommandTest):
             assert process.stdout is not None
             process.stdout.readline()
             process.send_signal(signal.SIGTERM)
-            # Before its standard input is closed, which would end it too.
+            # Before its standard input is closed, which would also end it.
             self.assertEqual(process.wait(DEADLINE), -signal.SIGTERM)
             process.communicate()
         self.assertEqual(self.records(), [])

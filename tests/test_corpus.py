@@ -1,4 +1,4 @@
-"""What every interpreter writes is read as the corpus says (see make_corpus.py)."""
+"""The output of every interpreter is read as in the corpus (see make_corpus.py)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ VERSIONS = {"3.9", "3.10", "3.11", "3.12", "3.13", "3.14", "3.15", "pypy3.9"}
 
 
 def split(stream: bytes, size: int) -> list[Frame]:
-    """The frames of ``stream``, fed in pieces of ``size``."""
+    """Return the frames of ``stream``, fed in pieces of ``size``."""
     splitter = Splitter()
     frames = []
     for start in range(0, len(stream), size):

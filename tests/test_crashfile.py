@@ -27,7 +27,7 @@ crash('first')
 {between}
 crash('second')
 """
-# All that one can do only where there is a crash file.
+# Without crashenv there is no crash file.
 ROTATE = "if os.path.exists('crash.log'): os.rename('crash.log', 'crash.log.1')"
 REMOVE = "if os.path.exists('crash.log'): os.unlink('crash.log')"
 REPLACE = REMOVE + "; os.symlink('target', 'crash.log')"
@@ -35,7 +35,7 @@ TRUNCATE = "if os.path.exists('crash.log'): os.truncate('crash.log', 0)"
 REMOVE_FOLDER = "if os.path.exists('logs/crash.log'): os.unlink('logs/crash.log'); os.rmdir('logs')"
 CHILD = "import subprocess, sys; subprocess.run([sys.executable, '-c', '1/0'])"
 CHILD_IN_ROOT = CHILD.replace("'1/0']", "'1/0'], cwd='/'")
-# The child goes on, and then its parent.
+# First the child continues, and then its parent.
 FORK = "import os\npid = os.fork()\nif pid: os.waitpid(pid, 0)\n"
 PID_FILE = r"crash-\d+\.log$"
 
@@ -46,7 +46,7 @@ class CrashfileTest(WatchedTest):
         self.log = self.folder / "crash.log"
 
     def run_here(self, program: str | list[str], path: str | Path = "") -> Result:
-        """Run in the test's folder with ``crashfile=path``; the ending is as without."""
+        """Run in the test's folder with ``crashfile=path``; the ending is the same."""
         return self.run_both(program, pydebug="crashfile=%s" % (path or self.log), cwd=self.folder)
 
     def reports(self, path: Path | None = None) -> list[Report]:
@@ -58,7 +58,7 @@ class CrashfileTest(WatchedTest):
         return sorted(path.name for path in self.folder.iterdir())
 
     def expanded(self, template: str, program: str | list[str] = "pass") -> str:
-        """The name of the one file that ``template`` made, in a folder of its own."""
+        """Return the name of the only file that ``template`` made, in its own folder."""
         folder = self.folder / "logs"
         folder.mkdir(exist_ok=True)
         self.run_here(program, folder / template)
@@ -114,7 +114,7 @@ class RelativePath(CrashfileTest):
         self.run_here(CHILD_IN_ROOT, "crash.log")
         self.assertEqual(len(self.reports()), 1)
 
-    def test_means_the_same_file_when_opened_anew(self) -> None:
+    def test_means_the_same_file_when_reopened(self) -> None:
         program = TWICE.format(between="os.chdir('/'); os.closerange(3, 4096)")
         self.run_here(program, "crash.log")
         self.assertEqual(len(self.reports()), 2)
@@ -126,7 +126,7 @@ class RelativePath(CrashfileTest):
         self.assertEqual(len(self.reports(folder / "crash.log")), 1)
 
     def test_folder_with_a_comma(self) -> None:
-        # Which the variable cannot carry: a child has to be started there as well.
+        # The variable cannot contain it, so a child must also be started there.
         folder = self.folder / "a,b"
         folder.mkdir()
         self.run_both(CHILD + "; 1/0", pydebug="crashfile=crash.log", cwd=folder)
@@ -217,7 +217,7 @@ class OfEachProcess(CrashfileTest):
     TEMPLATE = "crash-%p.log"
 
     def check_files(self, program: str, *counts: int) -> None:
-        """As many files as counts, each with so many reports, all of the pid in its name."""
+        """Check for as many files as counts, each with that many reports of the pid in its name."""
         self.run_here(program, self.TEMPLATE)
         found = []
         for name in self.names():
@@ -285,13 +285,13 @@ class OfEachProcess(CrashfileTest):
 
 
 class LeftBehind(CrashfileTest):
-    """Files of %p that are empty, and whose process has ended without removing them."""
+    """Empty files with %p whose process has ended without removing them."""
 
     TEMPLATE = "crash-%p.log"
     HOUR_AGO = time.time() - 3600
 
     def start(self, source: str, **options: Any) -> subprocess.Popen[bytes]:
-        """With a file that looks an hour old, by the time that this returns."""
+        """Start a program; when this returns, its file looks an hour old."""
         env = environment(PYDEBUG="crashfile=" + self.TEMPLATE)
         pipe = subprocess.PIPE
         args = [sys.executable, "-c", "print(flush=True);" + source]
@@ -307,7 +307,7 @@ class LeftBehind(CrashfileTest):
         return self.folder / self.TEMPLATE.replace("%p", str(child.pid))
 
     def swept(self) -> list[str]:
-        """The names that a start, and its clean end, leave."""
+        """Return the names that are left after a start and a clean end."""
         result = self.run_with("pass", pydebug="crashfile=" + self.TEMPLATE, cwd=self.folder)
         self.assertEqual((result.status, result.stderr), (0, b""), str(result))
         return self.names()
@@ -410,13 +410,13 @@ class Link(CrashfileTest):
 
 
 class Rotated(CrashfileTest):
-    def test_renamed_file_is_opened_anew(self) -> None:
+    def test_renamed_file_is_reopened(self) -> None:
         self.run_here(TWICE.format(between=ROTATE))
         for path, text in ((self.folder / "crash.log.1", "first"), (self.log, "second")):
             (report,) = self.reports(path)
             self.assertIn("ValueError: %s\n" % text, report.body)
 
-    def test_deleted_file_is_opened_anew(self) -> None:
+    def test_deleted_file_is_reopened(self) -> None:
         self.run_here(TWICE.format(between=REMOVE))
         (report,) = self.reports()
         self.assertIn("ValueError: second\n", report.body)
@@ -432,7 +432,7 @@ class Rotated(CrashfileTest):
         self.run_here(TWICE.format(between=REMOVE_FOLDER), "logs/crash.log")
         self.assertEqual(self.names(), [])
 
-    def test_dump_follows_the_file_that_a_report_opened_anew(self) -> None:
+    def test_dump_follows_the_file_that_a_report_reopened(self) -> None:
         self.run_here(TWICE.format(between=ROTATE) + "os.abort()")
         reports, outside = split(self.log.read_bytes())
         self.assertEqual(len(reports), 1)

@@ -1,4 +1,4 @@
-"""Deaths of the descendants of what ``crashenv run`` runs, and their last words."""
+"""Deaths of descendants below ``crashenv run``, and their last words."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ sys.stdin.read()
 
 @contextlib.contextmanager
 def memory_cgroup(limit: int) -> Iterator[Callable[[], None]]:
-    """A cgroup of that many bytes, without swap: what a child calls to enter it."""
+    """Make a cgroup of that many bytes, without swap; return a function that enters it."""
     folder = _new_cgroup(limit)
     members = folder / "cgroup.procs"
 
@@ -53,7 +53,7 @@ def memory_cgroup(limit: int) -> Iterator[Callable[[], None]]:
 
 
 def _new_cgroup(limit: int) -> Path:
-    """SkipTest if there can be none. Version 1 has its own hierarchy for memory."""
+    """Make a cgroup, or raise SkipTest. Version 1 has its own hierarchy for memory."""
     for mount, name, swap, most in (
         ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.memsw.limit_in_bytes", limit),
         ("/sys/fs/cgroup", "memory.max", "memory.swap.max", 0),
@@ -191,7 +191,7 @@ class Descendants(MonitorTest):
         self.assertEqual(killed["ending"]["oom_kills"], 1)
         self.assertEqual(killed["ending"]["cgroup_limit"], 64 << 20)
         self.assertGreater(killed["ending"]["cgroup_peak"] or 64 << 20, 32 << 20)
-        for record in (other, program):  # the first has told of it
+        for record in (other, program):  # the first record has counted it
             self.assertEqual(record["summary"], "killed by SIGKILL")
 
     def test_grandchildren_and_orphans(self) -> None:
@@ -229,7 +229,7 @@ class Descendants(MonitorTest):
         self.assertEqual(record["kind"], "exception")
 
     def test_where_nobody_tells_the_status(self) -> None:
-        """On kernels before 6.15, of what its parent has reaped already."""
+        """On kernels before 6.15, if its parent has already reaped it."""
         source = (
             "from unittest import mock\n"
             "from crashenv._monitor import family\n"
@@ -273,7 +273,7 @@ class Descendants(MonitorTest):
         self.check_silent_child("", " ".join(unshare))
 
     def check_silent_child(self, before: str, launcher: str) -> None:
-        """One that cannot open the monitor's files prints and ends as without a monitor."""
+        """Check that a child that cannot open the monitor's files behaves as without a monitor."""
         child = "import sys; print('out'); print('err', file=sys.stderr); import crashenv\n"
         child += "crashenv.note('x'); 1/0"
         program = (

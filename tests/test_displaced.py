@@ -1,4 +1,4 @@
-"""Programs that replace the hooks: one crash, one report, and nothing to notice."""
+"""Programs that replace the hooks: one crash, one report, and no other effect."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class MainThread(ProgramTest):
         self.check_reports(["-m", "broken"], "exception", env=env, cwd=self.folder)
 
     def apport(self) -> dict[str, str]:
-        """A sitecustomize that replaces the hook after every .pth line has run."""
+        """Return a sitecustomize that replaces the hook after every .pth line has run."""
         ours = [] if INSTALLED else [str(SITECUSTOMIZE)]
         return {"PYTHONPATH": ":".join([*ours, str(self.folder)])}
 
@@ -157,7 +157,7 @@ class Thread(ProgramTest):
 
 
 class NotCrashes(ProgramTest):
-    """Those who store an exception in sys for debuggers."""
+    """Programs that store an exception in sys for debuggers."""
 
     def test_debuggers_and_shells(self) -> None:
         programs = (

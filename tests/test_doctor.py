@@ -1,4 +1,4 @@
-"""``crashenv doctor``: what PYDEBUG does, the way in, and crashes that arrive or do not."""
+"""``crashenv doctor``: what PYDEBUG does, the activation, and which reports arrive."""
 
 from __future__ import annotations
 
@@ -121,8 +121,8 @@ class Setting(DoctorTest):
         self.check("crashfd=@name", "no descriptor with that name", 1)
 
 
-class WayIn(DoctorTest):
-    """With site folders and PYTHONPATHs of the test's making."""
+class Activation(DoctorTest):
+    """With site folders and a PYTHONPATH that the test makes."""
 
     def setUp(self) -> None:
         super().setUp()

@@ -1,4 +1,4 @@
-"""The driver: what the shell that started the tests ignores, programs do not."""
+"""The driver: signals that the tests' shell ignores are not ignored by programs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import unittest
 
 from tests.driver import ROOT, ProgramTest
 
-# As a shell's background job: dispositions that are ignored survive execve(2).
+# As a shell's background job: ignored signals stay ignored after execve(2).
 SOURCE = """
 from tests.driver import run
 program = "import signal; print([signal.getsignal(n) == signal.SIG_IGN for n in (1, 2, 3)])"

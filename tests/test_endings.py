@@ -1,4 +1,4 @@
-"""Crashes in awkward moments: the program ends as it would have."""
+"""Crashes at awkward moments: the program ends as without crashenv."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Moments(WatchedTest):
             """)
 
     def test_daemon_threads_at_shutdown(self) -> None:
-        # They die where they are, some of them in the middle of a report.
+        # They die wherever they are, some of them in the middle of a report.
         program = """
             import sys, threading
             sys.stderr = None
@@ -61,7 +61,7 @@ class Moments(WatchedTest):
             self.assertEqual(self.run_with(program).status, 0)
 
     def test_in_a_fork_while_another_thread_holds_every_lock(self) -> None:
-        # The pipe is full: the thread holds the locks until its time is over.
+        # The pipe is full: the thread holds the locks until its timeout.
         program = """
             import os, select, sys, threading
             sys.stderr = None

@@ -1,4 +1,4 @@
-"""An exception that leaves the main thread, wherever the program came from."""
+"""An exception that leaves the main thread, however the program was started."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class MainThread(ProgramTest):
         self.assertEqual(report.fields["python"], sys.version.split()[0])
         self.assertRegex(report.fields["time"], r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$")
         self.assertTrue(report.fields["pid"].isdigit())
-        if not PYPY:  # which has no get_native_id
+        if not PYPY:  # it has no get_native_id
             self.assertEqual(report.fields["tid"], report.fields["pid"])
 
 
@@ -147,7 +147,7 @@ class Values(ProgramTest):
                 self.check_exception(program)
 
     def test_hostile_class(self) -> None:
-        # What the default hook gives up on, it writes past sys.stderr (_PyObject_Dump).
+        # The default hook writes what it cannot print past sys.stderr (_PyObject_Dump).
         (report,) = self.check_reports(
             """
             class Hostile(Exception):
@@ -191,7 +191,7 @@ class Values(ProgramTest):
 
 
 class Stderr(ProgramTest):
-    """Whatever became of sys.stderr, the report is whole and stderr as without."""
+    """Whatever sys.stderr is, the report is whole and stderr is as without crashenv."""
 
     EXPECTED = "ZeroDivisionError: division by zero\n"
 

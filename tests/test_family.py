@@ -1,4 +1,4 @@
-"""What a process tells the monitor above it, and that its last words outlive it."""
+"""What a process announces to its monitor, and its last words, which outlive it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BEGIN = "import os, sys\nfrom crashenv._seldom import family\nfamily.join(sys.ar
 class FamilyTest(unittest.TestCase):
     def setUp(self) -> None:
         self.source, target = os.pipe()
-        os.close(target)  # whoever opens the other end makes a new one
+        os.close(target)  # processes open the other end by its path
         self.board = os.memfd_create("board")
         for fd in (self.source, self.board):
             self.addCleanup(os.close, fd)
@@ -45,7 +45,7 @@ class FamilyTest(unittest.TestCase):
         return child
 
     def finish(self, child: subprocess.Popen[bytes]) -> list[list[bytes]]:
-        """Its clean and silent end; what arrived, in words, without the thread's number."""
+        """Check for a clean end without output; return the announcements without the thread."""
         out, err = child.communicate(timeout=DEADLINE)
         self.assertEqual((child.returncode, err), (0, b""), out)
         return [line.split(b" ")[:3] for line in self.arrived()]

@@ -44,8 +44,8 @@ class Fork(ProgramTest):
         self.check_reports(FORK.format(child=child), "thread")
 
     def test_fork_while_other_threads_are_reporting(self) -> None:
-        # The threads are silent on stderr, and the first one imports what printing
-        # takes: else the child may find the interpreter's own locks held, for ever.
+        # The threads print nothing to stderr, and the first one imports what printing
+        # needs: otherwise the child may find the interpreter's own locks held for ever.
         program = """
             import os, threading
             threading.excepthook = lambda args: None

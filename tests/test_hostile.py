@@ -10,7 +10,7 @@ import unittest
 
 from tests.driver import PYPY, WatchedTest, split
 
-# Each is raised in the main thread; without crashenv the default hook meets it too.
+# Each is raised in the main thread; without crashenv the default hook also gets it.
 VALUES = {
     "str raises": "class E(Exception):\n def __str__(self): raise KeyError('inner')",
     "str raises what ends programs": "class E(Exception):\n def __str__(self): raise SystemExit(7)",
@@ -92,7 +92,7 @@ class Values(WatchedTest):
                 self.assertEqual({r.kind for r in reports}, {"thread"}, str(result))
 
     def test_displaced_hook(self) -> None:
-        # It is shown once more, at exit; only what that prints itself can be seen.
+        # It is formatted once more for the report; only its own output is visible.
         hook = "\nimport sys\nsys.excepthook = lambda *args: print('mine', flush=True)\n"
         shown = {"str prints", "str writes to stderr", "str raises another crash"}
         for name in VALUES.keys() - shown:
@@ -120,7 +120,7 @@ class Size(WatchedTest):
         self.assertIn("and 99985 more exceptions", report.body)
 
     def test_memory_for_a_huge_message_is_bounded(self) -> None:
-        # Of the thread that crashes: the most that one text needs is already there.
+        # The memory that one text needs is already there in the thread that crashes.
         program = """
             import os, sys
             sys.stderr = open(os.devnull, 'w')
@@ -146,7 +146,7 @@ class Size(WatchedTest):
 class Memory(WatchedTest):
     @unittest.skipIf(PYPY, "PyPy cannot say that it has no memory left")
     def test_none_left_while_reporting(self) -> None:
-        # From no room at all to enough for all: somewhere between the report fails.
+        # From no room at all to enough room: somewhere in between the report fails.
         program = """
             import resource
             kept = []

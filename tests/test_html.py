@@ -1,4 +1,4 @@
-"""``crashenv html``: a page that needs nothing else, and that no record can take over."""
+"""``crashenv html``: a self-contained page, which no record can take over."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ ATTRIBUTES = (
 
 
 class Page(HTMLParser):
-    """What a browser would make of it: elements, their attributes, and the text."""
+    """The page as a browser would see it: elements, their attributes, and the text."""
 
     def __init__(self, source: str) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ class Page(HTMLParser):
 
 
 def hostile_record(text: str, number: int) -> dict[str, Any]:
-    """Each string in it is ``text``."""
+    """Return a record in which each string is ``text``."""
     frame: dict[str, Any] = {
         "file": text,
         "line": 1,
@@ -105,7 +105,7 @@ def hostile_record(text: str, number: int) -> dict[str, Any]:
 
 
 def line(record: dict[str, Any]) -> str:
-    """As "crashenv parse" prints it."""
+    """Return the record as "crashenv parse" prints it."""
     return json.dumps(record, separators=(",", ":")) + "\n"
 
 
@@ -125,7 +125,7 @@ class HtmlTest(CommandTest):
         return self.source("".join(line(record) for record in records).encode())
 
     def check_harmless(self, source: str) -> Page:
-        """No element, attribute or address but those of the page itself."""
+        """Check that all elements, attributes and addresses are those of the page itself."""
         page = Page(source)
         for tag, attributes in page.elements:
             self.assertIn(tag, ELEMENTS.split())

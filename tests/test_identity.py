@@ -1,4 +1,4 @@
-"""The crash output is a file, not a number: who inherits it, who does not, who cannot lose it."""
+"""The crash output is a file, not a number: inheriting it, not inheriting it, and losing it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from tests.driver import OUTPUTS, Result, WatchedTest, run, wait_until
 
-# The number that the crash output was passed as; stderr's where there is none.
+# The number with which the crash output was passed, or stderr's if there is none.
 FD = "import os; fd = int(os.environ.get('PYDEBUG', '=2').split('=')[1].split(':')[0])\n"
 EXEC = "import os, sys; os.execv(sys.executable, [sys.executable, '-c', %r])"
 CHILD = "import subprocess, sys; subprocess.run([sys.executable, '-c', '1/0'])"
@@ -38,7 +38,7 @@ for number in map(int, os.listdir('/proc/self/fd')):
         print(number, fcntl.fcntl(number, fcntl.F_GETFD))
 """
 )
-# A file of the program's own, on every number that is free.
+# One of the program's files, on every free number.
 VICTIM = """
 import resource
 victim = os.open('victim', os.O_RDWR | os.O_CREAT)
@@ -117,8 +117,8 @@ class Adoption(IdentityTest):
             null = subprocess.DEVNULL
             print(subprocess.Popen(['sleep', '1000'], stdout=null, stderr=null).pid)
             """
-        pid = int(self.run_with(program).stdout)  # which waits for the end of the crash output
-        os.kill(pid, signal.SIGKILL)  # fails if it is not there any more
+        pid = int(self.run_with(program).stdout)  # this waits for the end of the crash output
+        os.kill(pid, signal.SIGKILL)  # fails if it has ended
 
 
 class Exec(IdentityTest):
@@ -155,7 +155,7 @@ class Child(IdentityTest):
         self.check_silent(CHILD)
 
     def test_child_without_the_descriptor_has_the_variable_as_it_was(self) -> None:
-        # For its own children, which may have got the descriptor another way.
+        # For its own children, which may have inherited the descriptor in another way.
         program = (
             FD
             + """
@@ -210,7 +210,7 @@ subprocess.run([sys.executable, '-c', '1/0'], close_fds=False,
 
 
 class Lost(IdentityTest):
-    """The program closes what it does not know."""
+    """The program closes descriptors that it does not know."""
 
     CLOSE = FD + "if fd > 2: os.close(fd)\n"
 
@@ -288,7 +288,7 @@ class ListenName(IdentityTest):
         self.assertEqual([r.kind for r in result.reports], ["exception"], str(result))
 
     def test_child_given_the_descriptor_reports_too(self) -> None:
-        # LISTEN_PID is not the child's: the number and the identity are all that it needs.
+        # LISTEN_PID is not the child's: it only needs the number and the identity.
         result = self.run_started(CHILD_GIVEN % 3)
         self.assertEqual([r.kind for r in result.reports], ["exception"], str(result))
 

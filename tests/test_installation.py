@@ -1,4 +1,4 @@
-"""Getting in before user code: installed, by sitecustomize/, both, neither, or half of it."""
+"""Activation before user code: installed, by sitecustomize/, both, neither, or half of it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DYING = {
     *("_seldom/" + path.stem for path in (SOURCE / "_seldom").glob("*.py")),
 }
 
-# A crash of a thread, whose hook is another one, and one of the main thread.
+# A crash of a thread, whose hook is replaced, and one of the main thread.
 CRASHES = """
 import threading
 thread = threading.Thread(target=lambda: 1/0)
@@ -39,7 +39,7 @@ OURS = ("crashenv", "faulthandler")
 
 
 def pip(*args: str) -> None:
-    """Run pip; SkipTest if it is not there, or has no way to hatchling."""
+    """Run pip; raise SkipTest if it is missing, or cannot get hatchling."""
     command = [PYTHON, "-m", "pip", "-q", "--disable-pip-version-check", *args]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
     if done.returncode:
@@ -49,7 +49,7 @@ def pip(*args: str) -> None:
 
 @functools.cache
 def installed() -> Path:
-    """The site-packages of a virtual environment that the wheel was installed into."""
+    """Return the site-packages of a virtual environment in which the wheel was installed."""
     folder = Path(tempfile.mkdtemp())
     unittest.addModuleCleanup(shutil.rmtree, folder)
     unittest.addModuleCleanup(installed.cache_clear)
@@ -69,12 +69,12 @@ def new_environment(folder: Path) -> Path:
 def site_packages(python: Path) -> Path:
     source = "import sysconfig; print(sysconfig.get_path('purelib'))"
     path = Path(subprocess.check_output([python, "-I", "-c", source], text=True).strip())
-    assert python.parent.parent in path.parents, path  # for the tests remove files there
+    assert python.parent.parent in path.parents, path  # because the tests remove files there
     return path
 
 
 class EnvironmentTest(ProgramTest):
-    """The programs run in a virtual environment, and only that is on their path."""
+    """Tests whose programs run in a virtual environment, with only that on their path."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -190,7 +190,7 @@ class Editable(EnvironmentTest):
 
 
 class Caches(InstalledTest):
-    """However the package's modules are kept."""
+    """The package's modules in all kinds of caches."""
 
     def test_no_cache(self) -> None:
         shutil.rmtree(self.package / "__pycache__")
@@ -228,7 +228,7 @@ class Caches(InstalledTest):
 
 
 class Broken(InstalledTest):
-    """Nothing is printed, and the status is the same, whatever is left of the package."""
+    """If parts of the package are missing, nothing is printed, and the status is the same."""
 
     def check_no_harm(self, **options: Any) -> None:
         self.run_both("print('out')", **options)
@@ -236,7 +236,7 @@ class Broken(InstalledTest):
         self.run_both(CRASHES, pydebug="crashfile=%s" % (self.folder / "log"), **options)
 
     def check_each_module(self, damage: Callable[[Path], object], **options: Any) -> None:
-        """No harm, with one module after the other damaged."""
+        """Check that nothing changes, with one module after the other damaged."""
         for path in [self.package / (name + ".py") for name in sorted(DYING)]:
             before = path.read_bytes()
             with self.subTest(path.name):
@@ -299,7 +299,7 @@ class Sitecustomize(EnvironmentTest):
     )
 
     def check_as_without(self, program: str, *after: str) -> None:
-        """The same ending with our folder before the others and with the others alone."""
+        """Check for the same ending with our folder before the others, and without it."""
         env = {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": os.pathsep.join(after)}
         without = run(program, env=driver.environment(**env))
         env["PYTHONPATH"] = os.pathsep.join([self.FOLDER, *after])
@@ -308,7 +308,7 @@ class Sitecustomize(EnvironmentTest):
             self.assertEqual(result.ending(), without.ending(), "\n%s\n\n%s" % (without, result))
 
     def shadowed(self, source: str) -> str:
-        """A folder with another sitecustomize."""
+        """Make a folder with another sitecustomize."""
         return os.path.dirname(self.write("site/sitecustomize.py", source))
 
     def test_reports(self) -> None:
@@ -354,7 +354,7 @@ class Sitecustomize(EnvironmentTest):
         self.check_as_without(self.SHOW, shadowed)
 
     def test_shadowed_sitecustomize_that_stops_the_interpreter(self) -> None:
-        # The traceback of this, which site lets through, has a line more: ours imported it.
+        # site prints its traceback, which has one more line, because ours imported it.
         for source in ("raise SystemExit(3)", "raise KeyboardInterrupt"):
             path = self.shadowed(source)
             without = run("print('out')", env=driver.environment(PYTHONPATH=path))
@@ -404,7 +404,7 @@ class Sitecustomize(EnvironmentTest):
 
 
 def older_interpreters() -> Iterator[str]:
-    """Those that run; pyenv's shims are there for versions that do not."""
+    """Yield those that run; pyenv also has shims for versions that do not."""
     names = ("python2.7", "python3.6", "python3.7", "python3.8")
     root = os.environ.get("PYENV_ROOT", os.path.expanduser("~/.pyenv"))
     candidates = [shutil.which(name) for name in names]
@@ -450,7 +450,7 @@ def check_printed_folder(test: EnvironmentTest) -> None:
 
 
 class Weight(ProgramTest):
-    """Of the copy that all tests use."""
+    """Weight of the copy that all tests use."""
 
     def modules(self, pydebug: str) -> set[str]:
         result = self.run_with(MODULES, pydebug=pydebug)
@@ -472,7 +472,7 @@ class Weight(ProgramTest):
 
 
 class InstalledWeight(InstalledTest, Weight):
-    """By way of the ``.pth`` line alone."""
+    """Weight with only the ``.pth`` line."""
 
 
 if __name__ == "__main__":

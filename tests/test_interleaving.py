@@ -1,4 +1,4 @@
-"""Reports of many threads and processes on one crash output: every one whole."""
+"""Reports of many threads and processes on one crash output: each is whole."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.driver import (
     wait_until,
 )
 
-# Eight processes that twenty threads of each let go in the same moment.
+# Eight processes, each with twenty threads that crash at the same moment.
 AT_ONCE = """
 import os, sys, threading
 sys.stderr = open(os.devnull, 'w')
@@ -67,10 +67,10 @@ def message(report: Report) -> str:
 
 @unittest.skipUnless(sys.platform == "linux", "needs /proc")
 class HolderOfTheLock(ProgramTest):
-    """A process that is in the middle of its report when something happens to it."""
+    """A process that is interrupted in the middle of its report."""
 
     def in_the_middle(self, signum: int) -> tuple[bytes, float, bytes]:
-        """A stream with half a report of the one and the whole of another."""
+        """Return a stream with half a report of one process and a whole report of another."""
         reader, writer = os.pipe()
         env = environment(PYDEBUG="crashfd=%d,crashtimeout=60" % writer)
         with started(BIG, env=env, pass_fds=[writer]) as holder:
@@ -104,7 +104,7 @@ class HolderOfTheLock(ProgramTest):
         self.check(signal.SIGKILL)
 
     def test_report_in_another_thread_goes_first(self) -> None:
-        # The reader is slow, so the main thread crashes while the other one reports.
+        # The reader is slow, so the main thread crashes during the other thread's report.
         program = """
             import sys, threading
             sys.stderr = None
@@ -126,7 +126,7 @@ class HolderOfTheLock(ProgramTest):
 
 
 def is_full(writer: int) -> bool:
-    """Whether the pipe has no room for the least that is written at once."""
+    """Return whether the pipe has no room for the smallest single write."""
     return not select.select([], [writer], [], 0)[1]
 
 
@@ -135,6 +135,6 @@ def is_readable(reader: int) -> bool:
 
 
 def state(pid: int) -> str:
-    """One letter, as in proc(5)."""
+    """Return one letter, as in proc(5)."""
     with open("/proc/%d/stat" % pid) as stat:
         return stat.read().rpartition(")")[2].split()[0]

@@ -1,4 +1,4 @@
-"""``crashenv list``: one row a crash."""
+"""``crashenv list``: one row for each crash."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class Store(ListTest):
         shape = "20990101T000000.00000%dZ-%016x.json"
         for number, content in enumerate(others.values()):
             (self.store / (shape % (number, number))).write_bytes(content)
-        (self.store / (shape % (9, 9))).mkdir()  # and these have no record's name
+        (self.store / (shape % (9, 9))).mkdir()  # a folder; the next two are not records
         (self.store / "notes.txt").write_text("no record")
         (self.store / "9-data.json").write_text("{}")
         result = self.crashenv("list", "--json")

@@ -17,7 +17,7 @@ PAGE = ROOT / "docs" / "listening.md"
 
 
 def examples() -> dict[str, str]:
-    """The first indented block below each heading."""
+    """Return the first indented block below each heading."""
     found = {}
     for section in PAGE.read_text().split("\n## ")[1:]:
         title, _, text = section.partition("\n")
@@ -43,7 +43,7 @@ class ExamplesTest(ProgramTest):
         self.assertEqual((result.status, len(result.stdout.splitlines())), (0, 1), str(result))
 
     def run_elsewhere(self, *command: str) -> None:
-        """``python`` and ``crashenv`` are found on PATH."""
+        """Run a command that finds ``python`` and ``crashenv`` on PATH."""
         self.write("python", '#!/bin/sh\nexec "%s" "$@"\n' % sys.executable)
         self.write("crashenv", '#!/bin/sh\nexec "%s" -m crashenv "$@"\n' % sys.executable)
         for name in ("python", "crashenv"):

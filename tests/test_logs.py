@@ -1,4 +1,4 @@
-"""Reports, dumps and tracebacks in the logs of others, read as if they stood alone."""
+"""Reports, dumps and tracebacks in other programs' logs, read as if they stood alone."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ RuntimeError: cannot load
 
 
 def lines(format: str) -> Callable[[bytes, int], bytes]:
-    """A writer that puts ``format`` before each line; N stands for its number, S for seconds."""
+    """Put ``format`` before each line; N stands for the line's number, S for seconds."""
 
     def write(line: bytes, number: int) -> bytes:
         seconds = "%02d.%03d" % (number % 60, number * 37 % 1000)
@@ -163,7 +163,7 @@ class Prefixes(unittest.TestCase):
         for first, second in pairs:
             with self.subTest(first):
                 ones, others = written(REPORT, lines(first)), written(REPORT, lines(second))
-                # The line after the first tells that there is a prefix.
+                # The line after the first shows that there is a prefix.
                 stream = ones[:2] + others[:2]
                 for pair in zip(ones[2:], others[2:]):
                     stream += pair

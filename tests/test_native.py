@@ -38,7 +38,7 @@ class FatalSignals(ProgramTest):
 
     @unittest.skipIf(PYPY, "PyPy's faulthandler has no alternate stack")
     def test_c_stack_overflow(self) -> None:
-        # a signal handler of the C stack's own: faulthandler's test function recurses in C
+        # A C stack overflow: faulthandler's test function recurses in C.
         program = "import faulthandler; faulthandler._stack_overflow()"
         self.check_dump(program, signal.SIGSEGV)
 

@@ -1,4 +1,4 @@
-"""What is not a crash leaves not one byte on the crash output."""
+"""What is not a crash writes nothing to the crash output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Exit statuses of Windows, and the dumps that belong to them."""
+"""Exit statuses of Windows, and the dumps that match them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Statuses(unittest.TestCase):
                 self.assertTrue(ntstatus.is_crash(status))
 
     def test_others(self) -> None:
-        """Ctrl-C, sys.exit() of small, negative and no numbers, os.kill()."""
+        """Ctrl-C, sys.exit() with small, negative and no numbers, os.kill()."""
         for status in (None, 0, 1, 3, 15, 0x40010006, 0x80000003, 0xC000013A, 0xFFFFFFFF):
             with self.subTest(status):
                 self.assertFalse(ntstatus.is_crash(status))

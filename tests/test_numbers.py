@@ -1,4 +1,4 @@
-"""``crashenv run --metrics``, ``--junit`` and ``--summary``: files for who watches."""
+"""``crashenv run --metrics``, ``--junit`` and ``--summary``: files for monitoring and CI."""
 
 from __future__ import annotations
 

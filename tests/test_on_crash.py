@@ -1,4 +1,4 @@
-"""``--on-crash``: the user's program gets each record, and can harm nobody."""
+"""``--on-crash``: the user's program gets each record, and cannot do any harm."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CRASHES = """
 
 class OnCrashTest(MonitorTest):
     def run_hook(self, program: str, hook: str, *words: str) -> Result:
-        """``hook`` is the source of the hook, in a folder with a space in its name."""
+        """Run with a hook of source ``hook``, in a folder with a space in its name."""
         path = self.write("a folder/hook.py", hook)
         setting = "%s '%s' %s" % (sys.executable, path, " ".join(words))
         return self.run_monitored(program, "--quiet", "--on-crash", setting)
@@ -51,7 +51,7 @@ class OnCrashTest(MonitorTest):
         given = json.loads((self.folder / "a folder" / "hook.py.out").read_text())
         self.assertEqual(given["argv"], ["two words", "$HOME", ";"])
         self.assertEqual(given["in"].count("\n"), 1)
-        ending = record.pop("ending")  # which is not known yet when the hook runs
+        ending = record.pop("ending")  # it is not known yet when the hook runs
         self.assertEqual((json.loads(given["in"]), ending["status"]), (record, 1))
         variables = {k: v for k, v in given["env"].items() if k.startswith("CRASHENV_")}
         (path,) = self.store.iterdir()
@@ -192,7 +192,7 @@ class TimeLimitTest(unittest.TestCase):
 
 
 class ReceiversTest(unittest.TestCase):
-    """What receives the records cannot fail the monitor."""
+    """A receiver of the records cannot make the monitor fail."""
 
     def setUp(self) -> None:
         said = mock.patch.object(receivers, "say")

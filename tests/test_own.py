@@ -1,4 +1,4 @@
-"""The crash path owns what it uses, and nothing of it shows."""
+"""The code for a crash uses only its own objects, and is not noticed."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ raise KeyError('boom in main')
 
 
 class Replaced(ProgramTest):
-    """What a program replaces is not what we use."""
+    """Functions that a program replaces are not the ones that we use."""
 
     def test_mocked_functions(self) -> None:
         for name in MOCKED:
@@ -109,7 +109,7 @@ class Threads(ProgramTest):
         self.check_thread("import importlib, threading\nimportlib.reload(threading)")
 
     def test_threading_loaded_beside_itself(self) -> None:
-        """As eventlet does it: a copy under another name, with a ``_thread`` of its own."""
+        """As in eventlet: a copy with another name, and with its own ``_thread``."""
         self.check_thread(
             "import _thread, importlib.util, sys, threading, types\n"
             "other = types.ModuleType('_thread')\n"
@@ -134,7 +134,7 @@ class Threads(ProgramTest):
 
 @unittest.skipIf(PYPY, "PyPy frees objects later than at the moment of the crash")
 class Displaced(ProgramTest):
-    """The report is there when the main thread has died, whatever follows."""
+    """The report is written when the main thread has died, whatever follows."""
 
     def test_hook_that_ends_the_process(self) -> None:
         for end in ("os._exit(3)", "os.kill(os.getpid(), 9)", "os.execv('/bin/true', ['true'])"):
@@ -247,7 +247,7 @@ class Workers(ProgramTest):
             for is_wrapped in (False, True):
                 with self.subTest(method, wrapped=is_wrapped):
                     script = self.write("app.py", self.SOURCE % (is_wrapped, method))
-                    # The command lines of spawned processes, which stderr shows, name descriptors.
+                    # The command lines of spawned processes, which are on stderr, name descriptors.
                     run = self.run_both if method == "fork" else self.run_with
                     result = run([script])
                     self.assertNotIn(b"crashenv/_", result.stderr)
@@ -256,7 +256,7 @@ class Workers(ProgramTest):
                     self.assertEqual(result.reports[0].fields["process"], name)
 
     def test_copy_of_multiprocessing(self) -> None:
-        """``multiprocess`` is one, installed beside this package."""
+        """``multiprocess`` is such a copy, installed beside this package."""
         for name in ("crashenv", "multiprocessing"):
             package = importlib.util.find_spec(name) or importlib.machinery.PathFinder.find_spec(
                 name, [str(ROOT / "src")]
@@ -286,7 +286,7 @@ class Workers(ProgramTest):
 
 
 class Starts(ProgramTest):
-    """What the start finds is not what it expects."""
+    """The start finds something that it does not expect."""
 
     def test_removed_current_folder(self) -> None:
         script = 'mkdir gone && cd gone && rmdir "$PWD" && exec "$@"'

@@ -1,4 +1,4 @@
-"""``crashenv parse``: lines of JSON, to the end of a file or for as long as it grows."""
+"""``crashenv parse``: lines of JSON, to the end of a file or as it grows."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ class Parse(CommandTest):
 
 
 class Follow(CommandTest):
-    """Each step is taken when the one before has shown."""
+    """Each step is taken when the effect of the one before is visible."""
 
     def setUp(self) -> None:
         super().setUp()

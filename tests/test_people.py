@@ -1,4 +1,4 @@
-"""The answers that people need: tables on narrow terminals, suggestions, completions."""
+"""Output for people: tables on narrow terminals, suggestions, completions."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class Tables(PeopleTest):
         shown = self.crashenv("show", self.file("crash.log", report)).stdout
         self.assertIn(b"Tags: release=1 2, team=x\n", shown)
 
-    def test_death_is_told_once(self) -> None:
+    def test_death_is_shown_once(self) -> None:
         self.run_monitored("import os; os.kill(os.getpid(), 9)", "--quiet")
         shown = self.crashenv("show").stdout.decode()
         self.assertEqual(shown.count("killed by SIGKILL"), 2, shown)  # the title, the ending
@@ -140,7 +140,7 @@ class Answers(PeopleTest):
         self.run_monitored("1/0", "--quiet")
         self.assertEqual(len(self.listed(str(self.store))), 1)
 
-    def test_dumps_are_not_dropped_without_a_word(self) -> None:
+    def test_dumps_are_not_dropped_silently(self) -> None:
         path = self.file("crash.log", DUMP)
         self.assertEqual(len(self.listed("--since", "1h", path)), 1)
         os.utime(path, (1, 1))
@@ -271,7 +271,7 @@ class Shells(PeopleTest):
         self.assertIn("max\\-records", page)
         self.assertEqual(self.crashenv("completion", "tcsh").status, 2)
 
-    def test_manual_page_has_no_fault(self) -> None:
+    def test_manual_page_has_no_errors(self) -> None:
         if shutil.which("groff") is None:
             self.skipTest("needs groff")
         page = self.write("crashenv.1", self.output("man"))

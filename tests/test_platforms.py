@@ -1,7 +1,7 @@
 """macOS, Android and WebAssembly: crashenv is imported, does no harm, and reports what it can.
 
-The first two are played by a Linux interpreter from which their differences were taken
-away; Pyodide is genuine, in Node.js: ``npm install --prefix FOLDER pyodide``, and
+The first two are simulated by a Linux interpreter without the features that they lack.
+Pyodide is real, in Node.js: ``npm install --prefix FOLDER pyodide``, and
 CRASHENV_PYODIDE=FOLDER.
 """
 
@@ -25,7 +25,7 @@ import crashenv
 
 PACKAGES = str(Path(crashenv.__file__).parent.parent)
 PYODIDE = os.environ.get("CRASHENV_PYODIDE", "")
-# What macOS does not have, and Android's C library or its SELinux rules may not give.
+# What macOS lacks, and what Android's C library or its SELinux rules may forbid.
 MASK = """
 import builtins, io, os, select, sys
 sys.platform = "%s"
@@ -54,7 +54,7 @@ CRASHES = {
     "displaced": "sys.excepthook = lambda *a: print('mine'); 1/0",
     "forked": "import os\nif os.fork(): os.wait()\nelse: 1/0",
 }
-# Of other systems, or pieces that are executed elsewhere.
+# Modules of other systems, or code that is executed elsewhere.
 NOT_IMPORTED = {
     "crashenv._crash",
     "crashenv._crash_rare",
@@ -73,7 +73,7 @@ class Masked(WatchedTest):
         return self.run_with(program, pydebug=pydebug, env={"PYTHONPATH": ""}, **options)
 
     def check(self, system: str, source: str, pydebug: str = "crashfd={fd}") -> Result:
-        """The ending is that of the same program without a setting."""
+        """Check that the ending is that of the same program without a setting."""
         without = self.run_masked(system, source, "")
         result = self.run_masked(system, source, pydebug)
         self.assertEqual(without.ending(), result.ending(), "\n%s\n\n%s" % (without, result))
@@ -102,7 +102,7 @@ class Masked(WatchedTest):
                 self.assertIn("most recent call first", result.dump, str(result))
 
     def test_nobody_reads(self) -> None:
-        """Without /proc the pipe is written to as it was passed, and waited for."""
+        """Without /proc, the passed pipe itself is written to, and waited for."""
         source = MASK % ("darwin", PACKAGES) + ACTIVATE + "raise ValueError('x' * 1000000)"
         reader, writer = os.pipe()
         try:
@@ -214,4 +214,4 @@ assert failed == %r, failed
 
 
 if PYPY:
-    del Masked.test_native  # its dumps are tested elsewhere
+    del Masked.test_native  # dumps are tested elsewhere

@@ -1,4 +1,4 @@
-"""Secrets are taken out of what leaves the machine, and nothing else is."""
+"""Secrets are removed from what leaves the machine, and nothing else is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``crashenv run`` is not there: status, signals, descriptors and environment are the same."""
+"""``crashenv run`` is not noticed: status, signals, descriptors and environment are the same."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SH = "/bin/sh"
 FATAL = ("SIGTERM", "SIGKILL", "SIGINT", "SIGHUP", "SIGPIPE", "SIGUSR1", "SIGSEGV", "SIGRTMIN")
 
 # Prints each signal that it gets.
-# The wakeup descriptor, for a signal that comes just before read(2) would not interrupt it.
+# The wakeup descriptor is used because a signal just before read(2) would not interrupt it.
 LISTENING = """
     import os, select, signal
     woken, wakeup = os.pipe()
@@ -122,7 +122,7 @@ class EndingTest(MonitorTest):
     def test_package_may_be_removed_meanwhile(self) -> None:
         copy = self.folder / "copy"
         shutil.copytree(SRC, copy / "crashenv")
-        # Without files of its own there, which could come while the folder is removed.
+        # Without files there, which could be created while the folder is removed.
         env = {**self.env, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
         with self.started_monitored([SH, "-c", "echo ready; read x; kill -9 $$"], env=env) as p:
             assert p.stdin and p.stdout
@@ -337,7 +337,7 @@ class SignalTest(MonitorTest):
                 process.send_signal(number)
                 self.assertEqual(process.stdout.readline(), b"%d\n" % number)
             rest, _ = process.communicate(b"end\n")
-            self.assertEqual((process.returncode, rest), (0, b"end\n"))  # nothing came twice
+            self.assertEqual((process.returncode, rest), (0, b"end\n"))  # nothing arrived twice
 
     def test_signal_of_the_program_to_its_group_comes_back_to_nobody(self) -> None:
         program = """
@@ -395,7 +395,7 @@ class SignalTest(MonitorTest):
         self.assertEqual((process.returncode, stdout), (0, b"end\n"))
 
     def test_stopped_program_does_not_stop_what_nobody_continues(self) -> None:
-        # Its process group is orphaned, as in a container: there is no shell.
+        # Its process group is orphaned, as in a container without a shell.
         with self.started_monitored(LISTENING, start_new_session=True) as process:
             assert process.stdout
             process.stdout.readline()
@@ -505,7 +505,7 @@ class ArgumentsTest(MonitorTest):
         self.assertLessEqual(max(map(len, help.stdout.decode().splitlines())), 90)
 
     def test_ctrl_c_at_start_prints_no_traceback(self) -> None:
-        # Before the monitor blocks signals, it may be anywhere; here it is in an import.
+        # Before it blocks signals, the monitor may be anywhere; here it is in an import.
         main = shutil.copy(SRC / "__main__.py", self.folder)
         self.write("slow/crashenv/__init__.py", "__version__ = ''\n")
         self.write("slow/crashenv/_cli/run.py", "import sys; print(flush=True); sys.stdin.read()\n")

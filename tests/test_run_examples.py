@@ -1,4 +1,4 @@
-"""What the README and docs/monitor.md say of ``crashenv run``, run as far as this machine can."""
+"""The examples for ``crashenv run`` in the README and docs/monitor.md, as far as possible."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ APP = "raise ValueError('boom')\n"
 
 
 def blocks(language: str) -> list[str]:
-    """The manual's code blocks in ``language``."""
+    """Return the manual's code blocks in ``language``."""
     return re.findall(r"^```%s\n(.*?)^```$" % language, MANUAL, re.M | re.S)
 
 
@@ -41,7 +41,7 @@ class ExampleTest(MonitorTest):
         self.env["PATH"] = "%s:%s" % (commands, os.environ["PATH"])
 
     def placed(self, text: str) -> str:
-        """With the paths of this test in the place of an image's."""
+        """Replace an image's paths by those of this test."""
         for path, here in (
             ("/app/app.py", self.app),
             ("/var/crash", str(self.crash)),
@@ -109,11 +109,11 @@ class DockerfileTest(ExampleTest):
 
 class KubernetesTest(ExampleTest):
     def pod(self) -> Any:
-        """As kubectl understands it, or at least a YAML parser."""
+        """Parse it with kubectl, or at least a YAML parser."""
         (text,) = blocks("yaml")
         path = self.write("pod.yaml", text)
         if shutil.which("kubectl"):
-            # --local decodes it into the API's types, and asks no server.
+            # --local decodes it into the API's types without a server.
             command = ["kubectl", "label", "--local", "-f", path, "a=b", "-o", "json"]
             result = self.run_words(command)
             if result.status == 0:
@@ -125,13 +125,13 @@ class KubernetesTest(ExampleTest):
         return yaml.safe_load(text)
 
     def run_container(self, name: str, app: str = APP) -> tuple[Result, str]:
-        """What it did, and its termination message."""
+        """Run a container's command; return the result and the termination message."""
         Path(self.app).write_text(app)
         log = self.folder / "termination-log"
         log.touch()
         (container,) = (c for c in self.pod()["spec"]["containers"] if c["name"] == name)
         variables = {v["name"]: self.placed(v["value"]) for v in container.get("env", [])}
-        if name == "alone":  # where the image has it installed
+        if name == "alone":  # the image has it installed
             variables["PYTHONPATH"] = str(SITECUSTOMIZE)
         words = container["command"] + container.get("args", [])
         result = self.run_words(words, env={**self.env, **variables})
@@ -183,7 +183,7 @@ class SystemdTest(ExampleTest):
         env = {
             **self.env,
             variable: value,
-            "PYTHONPATH": str(SITECUSTOMIZE),  # where it is not installed
+            "PYTHONPATH": str(SITECUSTOMIZE),  # in case it is not installed
             "LISTEN_FDS": "1",
             "LISTEN_FDNAMES": name,
         }

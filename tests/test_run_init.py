@@ -19,7 +19,7 @@ SH = "/bin/sh"
 UNSHARE = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
 TINI = shutil.which("tini")
 
-# Each turn leaves an orphan, whose parent has ended at once.
+# Each iteration leaves an orphan, whose parent ends at once.
 ORPHANS = "i=0; while [ $i -lt %d ]; do ( : & ); i=$((i + 1)); done; echo done; read x"
 
 
@@ -42,7 +42,7 @@ class InitTest(MonitorTest):
         return Result(args, done.returncode, done.stdout, done.stderr)
 
     def inits(self) -> list[list[str]]:
-        """The monitor, and tini where it is installed, which has to do the same."""
+        """Return the monitor and, if it is installed, tini, which must do the same."""
         return [monitor("--quiet")] + ([[TINI, "--"]] if TINI else [])
 
     def test_tini_is_compared_with(self) -> None:
@@ -72,7 +72,7 @@ class InitTest(MonitorTest):
         for name in ("TERM", "INT", "HUP", "USR1", "ABRT", "CONT"):
             for init in self.inits():
                 if (name, init[0]) == ("ABRT", TINI):
-                    continue  # which dies of it
+                    continue  # the program dies of it
                 with self.subTest(name, init=init[0]):
                     process = subprocess.Popen(
                         [*UNSHARE, *init, SH, "-c", script % name],
@@ -134,7 +134,7 @@ class SubreaperTest(MonitorTest):
 def with_orphans(
     prefix: list[str], env: dict[str, str], count: int
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A program that has left ``count`` orphans, and that ends with the context."""
+    """Run a program that has left ``count`` orphans, and that ends with the context."""
     process = subprocess.Popen(
         [*prefix, SH, "-c", ORPHANS % count],
         env=env,
@@ -152,7 +152,7 @@ def with_orphans(
 
 
 def peak(pid: int) -> int:
-    """Resident memory at its highest, in KiB."""
+    """Return the peak of resident memory, in KiB."""
     found = re.search(r"VmHWM:\s+(\d+)", Path("/proc/%d/status" % pid).read_text())
     assert found
     return int(found.group(1))

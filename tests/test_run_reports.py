@@ -1,4 +1,4 @@
-"""What ``crashenv run`` keeps: reports as they come, deaths that nobody else can tell."""
+"""The records of ``crashenv run``: reports as they arrive, and deaths that only it can see."""
 
 from __future__ import annotations
 
@@ -218,7 +218,7 @@ class ReportTest(MonitorTest):
     def test_full_store_is_a_problem(self) -> None:
         full = mock.Mock(f_blocks=10, f_bavail=0, f_bfree=0)
         for blocks, text in ((10, "no space is left in %s" % self.folder), (0, "")):
-            full.f_blocks = blocks  # 0: of a file system that does not count them
+            full.f_blocks = blocks  # 0: a file system that does not count them
             with mock.patch("os.statvfs", return_value=full):
                 self.assertEqual(_store.problem(str(self.folder / "a" / "b")), text)
 
@@ -239,7 +239,7 @@ class ReportTest(MonitorTest):
             self.assertEqual(result.status, 4)
 
     def test_orphans_report_is_kept(self) -> None:
-        """It comes after the program's end; with a grace that no busy machine exceeds."""
+        """It arrives after the program's end; the grace is long enough for a busy machine."""
         monitor = """
             import sys
             from crashenv._monitor import loop
@@ -300,7 +300,7 @@ class DeathTest(MonitorTest):
 
     def test_dump_and_death_are_one_record(self) -> None:
         for name in CORE_SIGNALS:
-            if name == "XFSZ":  # which Python ignores
+            if name == "XFSZ":  # Python ignores it
                 continue
             with self.subTest(name):
                 program = "import os, signal; os.kill(os.getpid(), signal.SIG%s)" % name
@@ -334,7 +334,7 @@ class DeathTest(MonitorTest):
         self.assertEqual(log.read_text(), "x\n")
 
     def test_dump_waits_for_its_process_to_be_gone(self) -> None:
-        """To write a large core file takes longer than a dump's silence."""
+        """Writing a large core file takes longer than the pause that ends a dump."""
         child = os.fork()
         if child == 0:
             os._exit(0)
@@ -431,7 +431,7 @@ class CaptureTest(MonitorTest):
                 self.assertEqual(process.stderr.read(), b"late\n")
 
     def test_reader_that_goes_away_is_noticed(self) -> None:
-        """The program gets the SIGPIPE that it would get without."""
+        """The program gets the same SIGPIPE as without the monitor."""
         ours, theirs = os.pipe()
         args = [*monitor("--capture-stderr"), SH, "-c", "while :; do echo x >&2; done"]
         process = subprocess.Popen(args, env=self.env, stderr=theirs)
@@ -500,17 +500,17 @@ class FloodTest(MonitorTest):
 
 @contextlib.contextmanager
 def orphan_script(folder: Path) -> Iterator[str]:
-    """A shell's command that waits until ``fifo`` is opened for writing, at the latest now."""
+    """Return a shell command that waits until ``fifo`` is opened for writing, or this ends."""
     os.mkfifo(folder / "fifo")
     try:
         yield "( read x <%s/fifo%%s )" % folder
     finally:
-        with contextlib.suppress(OSError):  # ENXIO: nobody waits
+        with contextlib.suppress(OSError):  # ENXIO: nothing waits
             os.close(os.open(folder / "fifo", os.O_WRONLY | os.O_NONBLOCK))
 
 
 class WordsTest(unittest.TestCase):
-    """What a death report says, of what the test makes up."""
+    """The text of a death report, with values from the test."""
 
     def test_program_is_the_script_or_the_module(self) -> None:
         for words, program in (
@@ -562,7 +562,7 @@ class WordsTest(unittest.TestCase):
 
 
 def opening(files: dict[str, Any]) -> Callable[..., io.IOBase]:
-    """An ``open`` that knows these files only; a number is a count of kills."""
+    """Return an ``open`` that knows only these files; a number is a count of kills."""
 
     def open_one(path: str, mode: str = "r") -> io.IOBase:
         if path not in files:
@@ -575,7 +575,7 @@ def opening(files: dict[str, Any]) -> Callable[..., io.IOBase]:
 
 
 def memory_cgroup(test: unittest.TestCase) -> Path:
-    """A cgroup whose processes may have 40 MiB together; skips where there can be none."""
+    """Make a cgroup whose processes may have 40 MiB together, or raise SkipTest."""
     for base, limit in (
         (Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes"),
         (Path("/sys/fs/cgroup"), "memory.max"),

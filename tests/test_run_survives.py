@@ -1,4 +1,4 @@
-"""Whatever fails in the monitor, the program keeps its parent, and its ending is the monitor's."""
+"""Whatever fails in the monitor, the program keeps its parent, which ends as the program ends."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _NOBODY = 65534
 
 
 def lose_the_right_to_signal() -> None:
-    """After the next exec, root may not signal another user's processes (capabilities(7))."""
+    """After the next exec, root cannot signal another user's processes (capabilities(7))."""
     if ctypes.CDLL(None).prctl(_PR_CAPBSET_DROP, _CAP_KILL, 0, 0, 0):
         raise OSError
 
 
 class SurvivingTest(MonitorTest):
     def broken(self, patch: str, program: str, *options: str, **others: Any) -> list[str]:
-        """Run ``program`` with a monitor in which ``patch`` was executed; return its stderr."""
+        """Run ``program`` with a monitor that has executed ``patch``; return its stderr."""
         self.write(
             "monitor.py",
             "import sys\n%s\nfrom crashenv.__main__ import main\nmain(sys.argv[1:])\n" % patch,

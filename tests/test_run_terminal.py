@@ -35,7 +35,7 @@ LISTENING = """
 
 
 class Terminal:
-    """A program on a terminal of its own, which it controls as the session's leader."""
+    """A program with its own terminal, which it controls as the session leader."""
 
     def __init__(self, arguments: list[str], env: dict[str, str], folder: Path) -> None:
         self.master, slave = pty.openpty()
@@ -97,7 +97,7 @@ class JobControlTest(MonitorTest):
         return terminal
 
     def listening(self, *options: str) -> Terminal:
-        """A shell whose foreground job is the monitor with the listening program."""
+        """Start a shell whose foreground job is the monitor with the listening program."""
         terminal = self.shell()
         terminal.send(shlex.join(monitor(*options) + command([self.script()])) + "\n")
         terminal.expect("<ready>")
@@ -108,7 +108,7 @@ class JobControlTest(MonitorTest):
 
     def end(self, terminal: Terminal) -> None:
         terminal.send("end\n")
-        self.assertEqual(terminal.expect("<line end>"), "")  # nothing came twice
+        self.assertEqual(terminal.expect("<line end>"), "")  # nothing arrived twice
         terminal.expect("<prompt>")
         terminal.send("echo status=$?\n")
         terminal.expect("status=0")
@@ -165,7 +165,7 @@ class JobControlTest(MonitorTest):
         self.end(terminal)
 
     def test_monitor_alone_stopped_and_continued(self) -> None:
-        """As "kill -TSTP" and "kill -CONT" do, of its process id."""
+        """As "kill -TSTP" and "kill -CONT" do with its process id."""
         terminal = self.listening()
         monitor = children(terminal.process.pid)[0]
         program = children(monitor)[0]
@@ -212,7 +212,7 @@ class JobControlTest(MonitorTest):
         program = "import os; print('<%s>' % [os.isatty(n) for n in range(3)])"
         terminal.send(shlex.join(monitor("--capture-stderr") + command(program)) + "\n")
         terminal.expect("<[True, True, True]>")
-        # no byte is changed on its way
+        # no byte is changed on the way
         source = "import os; os.write(2, b'a\\tb\\nc\\r\\n')"
         terminal.expect("<prompt>")
         terminal.send(shlex.join(monitor("--capture-stderr") + command(source)) + "\n")

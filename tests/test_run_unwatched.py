@@ -1,4 +1,4 @@
-"""``crashenv run`` says so when another launcher keeps a Python program from it."""
+"""``crashenv run`` says if another launcher keeps a Python program from being watched."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.driver import (
 if not INSTALLED:
     sys.path.insert(0, str(ROOT / "src"))
 
-# As opentelemetry-instrument: its own folder first, and none behind it is run.
+# As opentelemetry-instrument: its own folder comes first, and it runs no other.
 LAUNCHER = """
 import os, sys
 path = os.environ["PYTHONPATH"]
@@ -40,7 +40,7 @@ sys.path.remove(%r)
 del sys.modules["sitecustomize"]
 import sitecustomize
 """
-# The monitor looks after 30 ms, and then ever more rarely.
+# The monitor checks after 30 ms, and then less and less often.
 APP = """
 import sys, time
 end = time.monotonic() + 0.7

@@ -1,4 +1,4 @@
-"""What PYDEBUG means, and that a wrong one costs a line on stderr and nothing else."""
+"""The meaning of PYDEBUG; a wrong one prints a line on stderr, and has no other effect."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if not INSTALLED:
 from crashenv._seldom.settings import Settings, parse
 
 PROGRAMS = ("print('out')", "print('out'); 1/0")
-# execve(2): MAX_ARG_STRLEN is 32 pages, the name and the terminating NUL included.
+# execve(2): MAX_ARG_STRLEN is 32 pages, including the name and the terminating NUL.
 LONGEST = 32 * 4096 - len("PYDEBUG=") - 1
 
 THREAD = """
@@ -38,13 +38,13 @@ thread = threading.Thread(target=lambda: 1/0)
 thread.start()
 thread.join()
 """
-# A program that shows its PYDEBUG, and that of a Python child.
+# A program that prints its PYDEBUG, and that of a Python child.
 SHOW = """
 import os, subprocess, sys
 print(os.environ.get('PYDEBUG'), flush=True)
 subprocess.run([sys.executable, '-c', 'import os; print(os.environ.get("PYDEBUG"))'])
 """
-# Does itself what no .pth line and no sitecustomize does under -S, -E or -I.
+# Activates crashenv itself, because .pth and sitecustomize do not under -S, -E or -I.
 ACTIVATE = """
 import os, sys; sys.path.append(%r)
 import crashenv; crashenv._start()
@@ -59,7 +59,7 @@ class ParseTest(unittest.TestCase):
         return settings
 
     def bad(self, *items: str) -> None:
-        """Each item alone is a problem, told once and by its own text, and changes nothing."""
+        """Check that each item is one problem, named by its own text, and changes nothing."""
         for item in items:
             settings, problems = parse(item)
             self.assertEqual([text for text, _ in problems], [item])
@@ -207,7 +207,7 @@ class Values(ParseTest):
 
 class EndToEnd(WatchedTest):
     def run_bad(self, program: str, pydebug: str, **options: Any) -> tuple[str, Result]:
-        """Status and output as without, but for one line before all else; that and the result."""
+        """Check for the same ending, after one line of warning; return that and the result."""
         without = run(program)
         result = self.run_with(program, pydebug=pydebug, **options)
         line, _, rest = result.stderr.partition(b"\n")
@@ -217,7 +217,7 @@ class EndToEnd(WatchedTest):
         return line.decode(), result
 
     def check_off(self, pydebug: str, **options: Any) -> str:
-        """A line, and nothing on the descriptor that happens to be there; return the line."""
+        """Check for a line, and nothing on the descriptor; return the line."""
         for program in PROGRAMS:
             warning, result = self.run_bad(program, pydebug, **options)
             self.assertEqual(result.crash, b"", str(result))
@@ -225,7 +225,7 @@ class EndToEnd(WatchedTest):
         return warning
 
     def check_ignored(self, setting: str) -> None:
-        """A line, and the report is written all the same."""
+        """Check for a line; the report is written anyway."""
         for program, reports in zip(PROGRAMS, (0, 1)):
             warning, result = self.run_bad(program, "crashfd={fd}," + setting)
             self.assertIn(setting + ": ", warning)
@@ -275,7 +275,7 @@ class BadDescriptor(EndToEnd):
         self.assertIn("writing", self.check_off("crashfd=%d" % fds[0], pass_fds=[fds[0]]))
 
     def test_nothing_passed_on_3(self) -> None:
-        # Up to 3.12, 3 is then the .pth file that site is reading.
+        # Up to 3.12, descriptor 3 is then the .pth file that site is reading.
         for program in PROGRAMS:
             result = run(program, env=environment(PYDEBUG="crashfd=3"))
             line, _, result.stderr = result.stderr.partition(b"\n")
@@ -341,7 +341,7 @@ class BadFile(EndToEnd):
         self.assertEqual((self.folder / "target").read_text(), "as it was")
 
     @unittest.skipUnless(is_root(), "needs root, to give a file away")
-    def test_file_that_somebody_else_may_have_planted(self) -> None:
+    def test_file_that_another_user_may_have_planted(self) -> None:
         os.chmod(self.folder, 0o777)
         path = self.write("crash.log", "as it was")
         os.chown(path, 65534, 65534)
@@ -359,7 +359,7 @@ class BadFile(EndToEnd):
         self.check_path(self.path("x" * 256), "too long")
 
     def test_full_disk(self) -> None:
-        # Open for writing, so that it is a good setting; each write fails with ENOSPC.
+        # It is open for writing, so the setting is valid; each write fails with ENOSPC.
         for program in PROGRAMS:
             self.run_both(program, pydebug="crashfile=/dev/full")
 
@@ -422,7 +422,7 @@ class BadValue(EndToEnd):
             self.assertIn(item, warning)
 
     def test_stderr_that_is_closed(self) -> None:
-        # What the program opens first is then descriptor 2.
+        # The first file that the program opens is then descriptor 2.
         self.run_with(
             "file = open('file', 'w'); 1/0",
             pydebug="crashfd=99",
@@ -497,10 +497,10 @@ class TwoOutputs(EndToEnd):
 
 
 class Rewritten(EndToEnd):
-    """What the program, and so its children, find in PYDEBUG."""
+    """PYDEBUG in the program's environment, and so in its children's."""
 
     def shown(self, pydebug: str, **options: Any) -> list[str]:
-        """PYDEBUG in the program and in its child; one warning, and that from the program."""
+        """Return PYDEBUG in the program and in its child; only the program warns, once."""
         result = self.run_with(SHOW, pydebug=pydebug, **options)
         self.assertEqual(result.status, 0, str(result))
         self.assertEqual(result.stderr.count(b"\n"), 1, str(result))
@@ -542,7 +542,7 @@ class Rewritten(EndToEnd):
 
 
 class SecondName(EndToEnd):
-    """CRASHENV, for where other programs read PYDEBUG as a number."""
+    """CRASHENV, for programs that read PYDEBUG as a number."""
 
     PROGRAM = "import os; print(os.environ.get('PYDEBUG')); 1/0"
 
@@ -561,7 +561,7 @@ class SecondName(EndToEnd):
     def test_wins_where_both_are_set(self) -> None:
         result = self.run_with(self.PROGRAM, env=self.crashenv)
         self.assertEqual(result.crash, b"", str(result))
-        self.assertRegex(result.stdout, rb"\Acrashfd=\d+\n\Z")  # which is not touched
+        self.assertRegex(result.stdout, rb"\Acrashfd=\d+\n\Z")  # it is not changed
         self.assertEqual([r.kind for r in split(self.log.read_bytes())[0]], ["exception"])
 
     def test_wins_with_no_output_too(self) -> None:

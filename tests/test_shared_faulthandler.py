@@ -1,4 +1,4 @@
-"""faulthandler has one descriptor: where a program asks for its dump, it gets it."""
+"""faulthandler has one descriptor: a program that asks for the dump gets it."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ print(faulthandler.is_enabled(), faulthandler.disable())
 
 
 class Shared(WatchedTest):
-    """What the program asked for is as without us; the crash output gets the rest."""
+    """The program gets what it asked for, as without us; the crash output gets the rest."""
 
     def check_program(self, program: list[str], **options: Any) -> Result:
-        """The program gets its dump, the crash output nothing."""
+        """Check that the program gets its dump, and the crash output nothing."""
         result = self.run_both(program, **options)
         self.assertEqual(result.status, -signal.SIGSEGV, str(result))
         self.assertIn(b" in culprit\n", result.stderr)
@@ -75,7 +75,7 @@ class Shared(WatchedTest):
 
     def test_a_file_of_the_program(self) -> None:
         path = str(self.folder / "own.log")
-        # nobody keeps the file object but faulthandler
+        # only faulthandler keeps the file object
         enable = "import faulthandler, sys; faulthandler.enable(open(sys.argv[1], 'w'))"
         result = self.run_both(["-c", enable + SEGV, path])
         self.assertEqual(result.stderr, b"")
@@ -124,7 +124,7 @@ class Shared(WatchedTest):
 
 @unittest.skipUnless(hasattr(os, "posix_spawn"), "needs os.posix_spawn")
 class Relay(WatchedTest):
-    """The process that writes dumps to what may block, such as a socket."""
+    """The process that writes dumps to a file that may block, such as a socket."""
 
     def test_not_seen_by_wait_and_gone_with_the_program(self) -> None:
         program = """
@@ -133,7 +133,7 @@ class Relay(WatchedTest):
             try: print(os.wait())
             except ChildProcessError: print('no child')
             """
-        # CrashOutput.finish() waits until nobody has the socket open.
+        # CrashOutput.finish() waits until no process has the socket open.
         self.check_silent(program, output="socket")
         self.check_dump(["-c", SEGV], signal.SIGSEGV, output="socket")
 

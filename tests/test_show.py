@@ -1,4 +1,4 @@
-"""``crashenv show``: one crash, for people."""
+"""``crashenv show``: print one crash."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class ShowTest(CommandTest):
         return header % len(BODY) + BODY.encode()
 
     def on_terminal(self, *arguments: str, **env: str) -> str:
-        """What a terminal gets."""
+        """Return the output on a terminal."""
         master, slave = pty.openpty()
         command = [sys.executable, "-m", "crashenv", "show", *arguments]
         with subprocess.Popen(command, stdout=slave, env={**self.env, **env}) as process:

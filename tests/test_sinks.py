@@ -1,4 +1,4 @@
-"""Crashes go where ``--sink`` says: once each, in order, without secrets, without delay."""
+"""``--sink``: each crash is sent once, in order, without secrets, without delay."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ from crashenv._reading.frames import Splitter
 from crashenv._sinks import address, content, marks, outcomes, sentry, syslog, times, web
 
 BOOM = 'Traceback (most recent call last):\n  File "/app/a.py", line %d, in f\n    f()\n%s: boom\n'
-SECRET = "0123456789abcdef0123456789abcdef"  # of a DSN
+SECRET = "0123456789abcdef0123456789abcdef"  # in a DSN
 
 
 class SinkTest(CommandTest):
@@ -72,7 +72,7 @@ class SinkTest(CommandTest):
     def fill(
         self, count: int, kinds: int | None = None, age: float = 0, first: int = 0
     ) -> list[str]:
-        """Records in the store, of so many kinds, the newest ``age`` seconds old; their ids."""
+        """Store records of different kinds, the newest ``age`` seconds old; return their ids."""
         ids = []
         self.store.mkdir(parents=True, exist_ok=True)
         now = time.time_ns() - int(age * 1e9)
@@ -88,14 +88,14 @@ class SinkTest(CommandTest):
         return ids
 
     def send(self, one: Receiver | str, *options: str, status: int = 0, **others: Any) -> str:
-        """Send to that webhook; what it says on stderr."""
+        """Send to that webhook; return the messages on stderr."""
         url = one if isinstance(one, str) else self.hook(one)
         result = self.crashenv("send", "--sink", url, *options, **others)
         self.assertEqual((result.status, result.stdout), (status, b""), str(result))
         return result.stderr.decode()
 
     def got(self, one: Receiver) -> list[Any]:
-        """The records that it kept."""
+        """Return the records that it kept."""
         return [json.loads(body) for _, _, body in one.kept]
 
     def got_ids(self, one: Receiver) -> list[str]:
@@ -154,7 +154,7 @@ class Monitored(SinkTest):
         self.assertEqual(with_sink.ending(), run(["-c", source], env=self.env).ending())
 
     def test_dead_receiver_does_not_delay_the_end(self) -> None:
-        """Neither if it refuses connections, nor if it never answers; and the record is kept."""
+        """It refuses connections, or never answers; the record is stored."""
         hang = self.receiver(slowly(DEADLINE / 4))
         for number, url in enumerate(("http://127.0.0.1:%d/" % closed_port(), self.hook(hang))):
             with self.subTest(url):
@@ -178,7 +178,7 @@ class Monitored(SinkTest):
         self.assertEqual(self.got_ids(one), [record["id"] for record in self.records()])
 
     def forget_holds(self) -> None:
-        """As if the time had passed after which a receiver is asked again."""
+        """Pretend that the time has passed after which a receiver is tried again."""
         for path in (self.store / ".sent").glob("*[!k]"):
             lines = path.read_text().splitlines(keepends=True)
             path.write_text("".join(line for line in lines if not line.startswith("until")))
@@ -195,7 +195,7 @@ class Monitored(SinkTest):
         self.assertNotIn(b"crashenv send", result.stderr)
 
     def test_slow_receiver_is_no_dead_one(self) -> None:
-        """What it did not get in two seconds goes on with the next monitor, at once."""
+        """The next monitor sends the rest at once, after two seconds were not enough."""
         one = self.receiver()
         self.fill(1)
         self.send(one)
@@ -288,7 +288,7 @@ class Monitored(SinkTest):
         self.fill(1)
         self.crashenv("send", "--sink", "http://127.0.0.1:%d/hook" % one.port, "-q")
         self.assertEqual(one.count, 1)
-        self.fill(2)  # as by a monitor that was killed before it could send
+        self.fill(2)  # as if a monitor was killed before it could send
         with self.started_monitored("input()", "--sink", self.hook(one)):
             wait_until(lambda: one.count >= 2, "what waited")
 
@@ -393,7 +393,7 @@ class Sending(SinkTest):
         self.assertFalse(self.store.exists())
 
     def test_fails_half_of_the_time(self) -> None:
-        """In each way that a server can fail, and what it has, it has once by the id."""
+        """It fails in all ways that a server can; by the id, it has each crash once."""
         chance = random.Random(18)
 
         def by_chance(request: Request) -> None:
@@ -406,7 +406,7 @@ class Sending(SinkTest):
                 request.answer(500)
             elif fate == "b":
                 request.answer(503, Retry_After="0")
-            else:  # the answer is lost, after it was kept or before
+            else:  # the answer is lost, after the record was kept or before
                 request.cut()
 
         one = self.receiver(by_chance)
@@ -445,7 +445,7 @@ class Sending(SinkTest):
         self.send(one)
         events = [headers["Webhook-Id"][:16] for _, headers, _ in one.kept]
         self.assertEqual(list(dict.fromkeys(events)), ids)
-        self.assertLessEqual(len(events), 32)  # what was under way, again
+        self.assertLessEqual(len(events), 32)  # those that were being sent are sent again
 
     def test_retry_after_is_obeyed(self) -> None:
         asked: list[float] = []
@@ -528,7 +528,7 @@ class Sending(SinkTest):
         one = self.receiver(fails_over_one)
         ids = self.fill(3)
         self.send(one, "--patience=0.3", status=1)
-        self.assertEqual(self.got(one), [])  # in order, as long as it may be an accident
+        self.assertEqual(self.got(one), [])  # in order, as long as it may be by chance
         (path,) = (self.store / ".sent").glob("*[!k]")
         name = next(line for line in path.read_text().splitlines() if line.endswith("tried"))
         with open(path, "a") as file:
@@ -558,7 +558,7 @@ class Sending(SinkTest):
         self.assertEqual(left_out, [None] * 4 + [6])
 
     def test_count_of_the_rest_if_none_follows(self) -> None:
-        """The last one goes when the hour is over, and says how many there were."""
+        """The last one is sent when the hour is over, with the number of the others."""
         one = self.receiver()
         ids = self.fill(10, kinds=1, age=7200)
         self.send(one, "--sink-limit=4")
@@ -648,7 +648,7 @@ class Sending(SinkTest):
 
 
 class Web(SinkTest):
-    """What servers and networks do."""
+    """Failures of servers and networks."""
 
     def test_hostile_servers_cost_no_more_than_patience(self) -> None:
         def endless_body(request: Request) -> None:
@@ -683,7 +683,7 @@ class Web(SinkTest):
             self.assertIn("sent 1 crash", self.send(one))
 
     def test_slow_server_has_an_end(self) -> None:
-        """A byte now and then is no answer, though no socket's limit is reached."""
+        """It sends a byte now and then, so no socket times out, but never a whole answer."""
 
         def drip(request: Request) -> None:
             try:
@@ -754,12 +754,12 @@ class Web(SinkTest):
 
 
 class Forms(SinkTest):
-    """What each kind of receiver gets; ``tests/sinks`` asks real ones."""
+    """What is sent to each kind of receiver; ``tests/sinks`` uses real ones."""
 
     CRASH = "def load(): raise ValueError('boom')\nload()"
 
     def crash(self, url: str, source: str = CRASH, *options: str) -> Any:
-        """The record of a crash that went there."""
+        """Return the record of a crash that was sent there."""
         script = self.write("app.py", source)
         result = self.run_monitored([sys.executable, script], "--sink", url, *options)
         self.assertEqual(result.stderr.decode().count("crashenv send"), 0, str(result))
@@ -822,7 +822,7 @@ class Forms(SinkTest):
             self.assertEqual(value["mechanism"]["meta"]["signal"]["name"], kind)
             frames = value["stacktrace"]["frames"]
             places = [frame.get("platform", "python") for frame in frames]
-            self.assertEqual(places, sorted(places, reverse=True))  # the C frames are the last
+            self.assertEqual(places, sorted(places, reverse=True))  # the C frames come last
             self.assertEqual(frames[-1]["function"], "_Py_DumpStack")
             self.assertEqual(frames[-1]["package"], "/usr/bin/python3.14")
         self.assertTrue(one.kept)
@@ -890,7 +890,7 @@ class Forms(SinkTest):
         self.crash("journald:" + journal.path, "raise ValueError('x' * 500_000)")
         data, (fd,) = journal.next()
         self.assertEqual(data, b"")
-        self.assertRaises(OSError, os.ftruncate, fd, 0)  # sealed, as journald wants it
+        self.assertRaises(OSError, os.ftruncate, fd, 0)  # sealed, as journald requires
         self.assertGreater(len(journal_fields(whole_file(fd))["EXCEPTION_TEXT"]), 500_000)
 
     def test_journald_of_a_signal(self) -> None:

@@ -1,4 +1,4 @@
-"""``sitecustomize/`` beside others: before them, behind them, and loaded by them in their ways."""
+"""``sitecustomize/`` with others: before them, after them, and loaded by them in all ways."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import unittest
 
 from tests.driver import SITECUSTOMIZE, ProgramTest, environment, run
 
-# What the sitecustomize of an agent does with the next one, having left the path.
+# How an agent's sitecustomize loads the next one, after it has left the path.
 FIND = """
 import sys, os
 here = os.path.dirname(os.path.abspath(__file__))
@@ -18,10 +18,10 @@ from importlib.machinery import PathFinder
 from importlib.util import module_from_spec, spec_from_file_location
 spec = PathFinder.find_spec('sitecustomize', sys.path)
 """
-# New Relic's, ddtrace's, and what else the import system offers.
+# As in New Relic's and ddtrace's, and other ways of the import system.
 WAYS = {
     "load_module": "if spec: spec.loader.load_module('sitecustomize')",
-    "load_module, anew": (
+    "load_module, new module": (
         "if spec:\n    del sys.modules['sitecustomize']; spec.loader.load_module('sitecustomize')"
     ),
     "import": (
@@ -70,8 +70,8 @@ WAYS = {
         "except ImportError: pass"
     ),
 }
-# Who registers a module of its own, which is empty then, has lost the one before.
-LEFT = ("exec_module, registered", "load_module, anew")
+# An agent that registers its own module, which is empty then, has lost the one before.
+LEFT = ("exec_module, registered", "load_module, new module")
 NEXT = "print('next', __file__)\nnext_one = 'next'\n"
 SHOW = """
 import sys
@@ -98,7 +98,7 @@ class Loaded(ProgramTest):
         self.write("next/sitecustomize.py", NEXT)
 
     def check(self, *folders: str) -> None:
-        """The same with our folder among ``folders`` and without it, and a report if it is on."""
+        """Check for the same ending with and without our folder, and a report if it is on."""
         ours = str(SITECUSTOMIZE)
         others = os.pathsep.join(folder for folder in folders if folder != ours)
         without = run(SHOW, env=environment(PYTHONPATH=others))
@@ -153,7 +153,7 @@ class Loaded(ProgramTest):
             self.check(str(self.folder / "agent"), str(SITECUSTOMIZE))
 
     def test_before_a_folder_of_that_name(self) -> None:
-        # A namespace package, as a checkout of this project is on the path.
+        # A namespace package, like a checkout of this project on the path.
         (self.folder / "root" / "sitecustomize").mkdir(parents=True)
         self.check(str(SITECUSTOMIZE), str(self.folder / "root"))
 

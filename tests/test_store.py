@@ -1,4 +1,4 @@
-"""The folder of records: whole files, private, bounded, for many writers at once."""
+"""The folder of records: whole files, private, limited in size, for many writers at once."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ class StoreTest(ProgramTest):
         self.assertEqual(self.names(), [])
 
     def test_many_writers_and_a_reader(self) -> None:
-        """Every file is whole whenever it is looked at, and the bound holds in the end."""
+        """Every file is always whole, and the limit holds at the end."""
         program = """
             import sys
             from crashenv import _store

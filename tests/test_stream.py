@@ -1,4 +1,4 @@
-"""Frames out of bytes: whole, cut, damaged, quoted, among other lines, in pieces."""
+"""Frames from bytes: whole, cut, damaged, quoted, among other lines, in pieces."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def report(body: bytes = A, pid: int = 1) -> bytes:
 
 
 def split(stream: bytes, size: int = 1 << 20) -> tuple[list[Frame], int]:
-    """The frames, and how many bytes were skipped."""
+    """Return the frames, and how many bytes were skipped."""
     return fuzz_streams.split(stream, [size])
 
 
 class StreamTest(unittest.TestCase):
     def check(self, stream: bytes, *expected: tuple[bytes, str | None], skipped: int = 0) -> None:
-        """These frames, with this damage, however the stream is cut into pieces."""
+        """Check for these frames and this damage, however the stream is cut into pieces."""
         for size in (1 << 20, 1, 5, 64):
             frames, passed = split(stream, size)
             found = [(frame.raw, frame.damage) for frame in frames]
@@ -76,7 +76,7 @@ class Whole(StreamTest):
         self.assertEqual(len(splitter.feed(report()[-1:])), 1)
 
     def test_dump_is_there_when_something_else_follows(self) -> None:
-        # A few lines may be somebody else's, in the middle of it.
+        # There may be a few other lines in the middle of it.
         for ended_by in (b"INFO\n" * 11, report(), DUMP):
             splitter = Splitter()
             self.assertEqual(splitter.feed(DUMP), [])
@@ -102,7 +102,7 @@ class Whole(StreamTest):
                 self.check(dump * 2, (dump, None), (dump, None))
 
     def test_dump_without_a_reason(self) -> None:
-        # of crashsignal, and of the signals that enable() leaves out
+        # from crashsignal, and from the signals that enable() leaves out
         stacks = DUMP.split(b"\n\n", 1)[1]
         self.check(stacks * 3, (stacks, None), (stacks, None), (stacks, None))
 
@@ -185,7 +185,7 @@ class Cut(StreamTest):
 
 
 class Large(StreamTest):
-    """What is announced, or not ended, cannot take memory."""
+    """A large announced size, or a missing end, does not use memory."""
 
     def test_length_of_10_to_the_18(self) -> None:
         for number in (10**18, 10**19, LARGEST + 1):
@@ -215,7 +215,7 @@ class Large(StreamTest):
         self.assertEqual(frame.body, body)
 
     def test_memory(self) -> None:
-        """Of 32 MiB, each way, less than 24 MiB are kept."""
+        """Of 32 MiB, in each case less than 24 MiB are kept."""
         source = """
             import resource, sys
             from crashenv._reading.frames import Splitter
@@ -245,7 +245,7 @@ class Large(StreamTest):
 
 
 class Fuzzed(unittest.TestCase):
-    """As ``fuzz_streams.py`` does, 20,000 times."""
+    """A few of the cases of ``fuzz_streams.py``."""
 
     def test_cases_that_failed_once(self) -> None:
         for seed in SEEDS + MORE_SEEDS:

@@ -1,4 +1,4 @@
-"""Crash texts from public reports, and texts of their kinds: what is read in them."""
+"""Crash texts from public reports, and similar texts: the records that are read from them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from crashenv._reading.build import record
 from crashenv._reading.logs import Log
 
 TEXTS = Path(__file__).parent / "texts"
-# name of the file: what its one record has
+# name of the file: values of its only record
 EXPECTED: dict[str, dict[str, Any]] = {
     "busy": {"threads": 2, "where": None},
     "crlf": {"summary": "access violation", "threads": 2, "where": "main.py:13 in load"},
@@ -218,7 +218,7 @@ class Chains(unittest.TestCase):
         self.assertEqual(with_notes["exception"]["message"], found["exception"]["message"])
 
     def test_cause_that_quotes(self) -> None:
-        """The links behind what a cause's message quotes are the program's own."""
+        """The links after a quotation in a cause's message are the program's own."""
         quoted = traceback("/opt/other.py:1 <module>", last="OSError: x")
         first = traceback(
             "/srv/lib.py:1 f", last="RuntimeError: child said:\n" + quoted.rstrip("\n")

@@ -1,4 +1,4 @@
-"""An exception that leaves another thread, and what `crashthreads` makes of it."""
+"""An exception that leaves another thread, and the effect of `crashthreads`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ thread.start()
 thread.join()
 print('still here', flush=True)
 """
-# The thread has told of its exception when its native thread is gone.
+# The thread has reported its exception when its native thread has gone.
 RAW = """
 import _thread, time
 running = _thread.allocate_lock()

@@ -1,4 +1,4 @@
-"""Tracebacks of exceptions that are here to be compared with, and texts that no traceback is."""
+"""Tracebacks compared with the exceptions themselves, and texts that are not tracebacks."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def parse(text: str) -> dict[str, Any]:
 
 
 def report(text: str, **fields: str) -> dict[str, Any]:
-    """The record of a report with this body."""
+    """Return the record of a report with this body."""
     header = "".join(" %s=%s" % item for item in {"kind": "exception", **fields}.items())
     line = ("crashenv: report%s bytes=%d\n" % (header, len(text.encode()))).encode()
     return dict(record(Frame("report", line + text.encode(), line)))
@@ -80,10 +80,10 @@ FAILURES: dict[str, Callable[[], Any]] = {
 
 
 class Comparison(unittest.TestCase):
-    """What was parsed is what the exception itself says."""
+    """The parsed values are those of the exception itself."""
 
     def check(self, parsed: dict[str, Any], shown: Any) -> None:
-        """Against a TracebackException."""
+        """Compare with a TracebackException."""
         name = getattr(shown, "exc_type_str", None) or shown.exc_type.__name__
         self.assertEqual(parsed["type"].rpartition(".")[2], name.rpartition(".")[2])
         if name == "SyntaxError":
@@ -244,7 +244,7 @@ class Fingerprints(unittest.TestCase):
 
 
 class Bounds(unittest.TestCase):
-    """Of what is too much, something is left out, and it says so."""
+    """Too much is cut, and the record says so."""
 
     def test_long_chain(self) -> None:
         link = "\n\nThe above exception was the direct cause of the following exception:\n\n"
@@ -271,7 +271,7 @@ class Bounds(unittest.TestCase):
         self.assertTrue(to_json(made))
 
     def test_deepest_record_nests_less_than_256_deep(self) -> None:
-        # as far as jq 1.6 reads
+        # the depth that jq 1.6 accepts
         link = "The above exception was the direct cause of the following exception:"
         lines = []
         for depth in range(1, 40):
@@ -297,7 +297,7 @@ def max_depth(value: Any) -> int:
 
 class AnyText(unittest.TestCase):
     def test_many_omissions(self) -> None:
-        # each looked through all that follows, once: half an hour of it
+        # each was once searched to the end: that took half an hour
         text = "  x\n[crashenv: 1 bytes left out]\n" * 100_000
         self.assertEqual(report(text)["omitted"], 1)
 

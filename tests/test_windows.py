@@ -1,9 +1,9 @@
-"""Windows: genuine CPythons of python.org, run by Wine.
+"""Windows: python.org's CPython, run by Wine.
 
-``tests/windows/windows_python.sh FOLDER 3.9 3.12 3.13`` sets them up (Debian, 20 seconds, as
-root the first time). They are found in $CRASHENV_WINDOWS, or in ~/.cache/crashenv/windows.
+``tests/windows/windows_python.sh FOLDER 3.9 3.12 3.13`` sets up the interpreters (Debian, 20
+seconds, as root the first time). They are in $CRASHENV_WINDOWS, or ~/.cache/crashenv/windows.
 The cases are in ``tests/windows/cases.py``, which the Windows interpreters run themselves:
-Wine passes no handle but the standard streams from here.
+Wine passes only the standard streams from here.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ WINE = "/usr/lib/wine/wine64"
 FOLDER = Path(os.environ.get("CRASHENV_WINDOWS") or os.path.expanduser("~/.cache/crashenv/windows"))
 DEADLINE = 400  # seconds for all cases of one interpreter
 VERSIONS = ("3.9", "3.12", "3.13")
-TRIES = 2  # Wine itself hangs now and then
+TRIES = 2  # Wine itself sometimes hangs
 
 
 def windows_path(path: str | os.PathLike[str]) -> str:
@@ -60,11 +60,11 @@ class Windows(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls) -> None:
-        """All at once: an interpreter waits for its children most of the time."""
+        """Run all interpreters at once: each waits for its children most of the time."""
         there = [one for one in VERSIONS if (FOLDER / one / "python.exe").exists()]
         cls.runs = {}
         if there:
-            # Or each start of Wine would wait for a server of its own to begin and to end.
+            # Otherwise each start of Wine would wait for its own server to start and end.
             server = [os.path.join(os.path.dirname(WINE), "wineserver64"), "-p600"]
             subprocess.run(server, env=environment(), check=False)
             pool = ThreadPoolExecutor(len(there))
@@ -94,7 +94,7 @@ class Windows(unittest.TestCase):
 
 
 def run_cases(python: Path) -> tuple[list[Any], str]:
-    """The lines that the cases wrote, and what was printed; again if they came to no end."""
+    """Return the lines that the cases wrote, and the output; try again if they do not end."""
     for _ in range(TRIES):
         lines, text = try_cases(python)
         if lines[-1:] == ["end"]:
@@ -107,7 +107,7 @@ def try_cases(python: Path) -> tuple[list[Any], str]:
         results = Path(folder) / "results"
         cases = windows_path(ROOT / "tests" / "windows" / "cases.py")
         names = os.environ.get("CRASHENV_WINDOWS_CASES", "").split()
-        # Standard streams that are files make Wine's programs see a console.
+        # If the standard streams are files, Wine's programs see a console.
         with subprocess.Popen(
             [WINE, str(python), cases, windows_path(results), *names],
             env=environment(),

@@ -1,4 +1,4 @@
-"""A multiprocessing worker: no hook of sys ever sees its exception."""
+"""A multiprocessing worker: no hook of sys is called for its exception."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class Workers(WatchedTest):
                 self.wait_for_files(method, [name])
 
     def wait_for_files(self, method: str, names: list[str]) -> None:
-        # The forkserver ends, and removes its own, a moment after the program.
+        # The forkserver ends, and removes its file, a moment after the program.
         wait_until(lambda: [p.name for p in self.folder.glob(method + ".*")] == names, str(names))
 
     def test_signal(self) -> None:
@@ -155,7 +155,7 @@ class Workers(WatchedTest):
                     self.assertEqual(result.crash, b"", str(result))
 
     def test_reader_sees_the_end_when_program_and_workers_are_gone(self) -> None:
-        # The resource tracker, which a semaphore starts, lives a little longer.
+        # The resource tracker, which a semaphore starts, runs a little longer.
         main = (
             "lock = multiprocessing.Semaphore()\n"
             "    p = Worker(); p.start(); p.join()\n"
@@ -164,7 +164,7 @@ class Workers(WatchedTest):
         for method in METHODS:
             with self.subTest(method):
                 script = self.write("app.py", PROGRAM.format(method=method, main=main))
-                result = self.run_with([script])  # whose driver waits for the end
+                result = self.run_with([script])  # the driver waits for the end
                 self.assertEqual([r.kind for r in result.reports], ["process"], str(result))
 
     def test_a_program_without_multiprocessing_does_not_load_it(self) -> None:

@@ -1,9 +1,9 @@
 """Print the lines of a watched process that no test reaches; needs Python 3.12.
 
-To be run by the interpreter of a virtual environment with crashenv in it, as tox does. A ``.pth``
-that sorts before crashenv's has each process below it append every new line to a file,
+Run it with the interpreter of a virtual environment that has crashenv, as tox does. A ``.pth``
+file that sorts before crashenv's makes each process append every new line to a file,
 by ``sys.monitoring`` (PEP 669), which sees all threads and is inherited by a fork. coverage.py
-starts too late for the start, and writes at an exit that crashing programs do not have.
+begins too late for the start, and writes at an exit that crashing programs do not have.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def _numbers(reached: set[str], source: Path) -> Iterator[str]:
 
 
 def _lines(source: Path) -> set[int]:
-    """Those that have code of their own, but for what type checkers alone read."""
+    """Return the lines that have code, except those for type checkers."""
     tree = ast.parse(source.read_text())
     tree.body = [node for node in tree.body if not _is_for_checkers(node)]
     found: set[int] = set()

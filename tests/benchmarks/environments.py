@@ -1,4 +1,4 @@
-"""Throw-away virtual environments of the interpreter that measures."""
+"""Temporary virtual environments of the interpreter that measures."""
 
 from __future__ import annotations
 
@@ -15,16 +15,15 @@ _PTH = "crashenv_startup.pth"
 
 
 class NotInstalled(Exception):
-    """pip could not; the message is its reason, in one line."""
+    """pip failed; the message is its reason, in one line."""
 
 
 class Environments:
     """Virtual environments in ``folder``.
 
-    Each contains what was asked for and nothing else: setuptools, which up to
-    3.11 comes with ``venv``, has a ``.pth`` of its own, whose import at every
-    start would make the ratios look better than they are. So pip stays in
-    an environment of its own.
+    Each contains only what was asked for: setuptools, which up to 3.11 comes with
+    ``venv``, has its own ``.pth`` file, whose import at every start would make the
+    ratios look better than they are. So pip is in a separate environment.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -50,7 +49,7 @@ class Environments:
         return self.create(name, str(ROOT))
 
     def copy_with_comment(self, python: str, name: str) -> str:
-        """A copy, down to the .pyc files, but with an empty comment for a ``.pth`` line."""
+        """Copy it with its .pyc files, and replace the ``.pth`` line by an empty comment."""
         place = self._folder / name
         shutil.copytree(Path(python).parent.parent, place, symlinks=True)
         (startup,) = place.glob("lib/python*/site-packages/" + _PTH)
@@ -58,7 +57,7 @@ class Environments:
         return _python(place)
 
     def copy_with_empty_package(self, python: str, name: str) -> str:
-        """A copy in which the package is found and is empty: what no start can be without."""
+        """Copy it with an empty package: no start can cost less."""
         place = self._folder / name
         shutil.copytree(Path(python).parent.parent, place, symlinks=True)
         (package,) = place.glob("lib/python*/site-packages/crashenv/__init__.py")
@@ -67,7 +66,7 @@ class Environments:
         return _python(place)
 
     def copy_of_sitecustomize(self) -> str:
-        """The checkout's folder for PYTHONPATH; a copy, because .pyc files have to be there."""
+        """Return the checkout's folder for PYTHONPATH; a copy, so that it has .pyc files."""
         place = self._folder / "checkout"
         ignored = shutil.ignore_patterns("__pycache__")
         for part in ("sitecustomize", "src"):
@@ -81,7 +80,7 @@ def _python(place: Path) -> str:
 
 
 def _check(*command: str) -> None:
-    """Run it, without what steers an interpreter, PYTHONDONTWRITEBYTECODE above all."""
+    """Run it without variables that affect an interpreter, above all PYTHONDONTWRITEBYTECODE."""
     variables = {k: v for k, v in os.environ.items() if not k.startswith("PY")}
     done = subprocess.run(
         command,

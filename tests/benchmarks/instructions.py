@@ -1,8 +1,8 @@
 """The rows that are counted in instructions, by ``valgrind --tool=callgrind``.
 
-The same program gives the same count, with a fixed PYTHONHASHSEED, so one run is enough and
-a difference of a thousandth shows. Paths have the same length in all variants, for the
-interpreter looks each of them up.
+The same program gives the same count, with a fixed PYTHONHASHSEED, so one run is enough, and
+a difference of a thousandth is visible. Paths have the same length in all variants, because
+the interpreter looks each of them up.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _ON = {"PYDEBUG": "crashfd=%d" % CRASH_FD}
 _START = ("-c", "pass")
 _COUNT = re.compile(r"Collected : (\d+)")
 _MODULES = 300
-# What happens before the exception is taken off by a run that ends there.
+# The cost before the exception is subtracted: it is that of a run that ends there.
 _CRASH = programs.CRASH_WITH_TRACEBACK
 _NO_CRASH = _CRASH.replace("    mark()\n", "    os._exit(0)\n")
 _OLD = sys.version_info < (3, 10)
@@ -81,7 +81,7 @@ class InstructionBenchmarks:
         return _ratio(what, 1.08 if _OLD else 1.05, on, off)
 
     def _imports_row(self) -> Row:
-        """What the start itself costs more is taken off."""
+        """Subtract the additional cost of the start itself."""
         package = self._folder / "modules"
         package.mkdir()
         for number in range(_MODULES):

@@ -1,8 +1,8 @@
-"""How a figure comes about: variants run by turns, medians, and an interval around each result.
+"""How a figure is measured: variants run in turn, medians, and an interval for each result.
 
-The machine that measures does other things too, and what it does changes within
-seconds. So the variants of a row never run one after the other: each round runs
-every variant once, in a new order, and what is compared are medians over the rounds.
+The machine also does other work, which changes within seconds. So the variants of a row
+are interleaved: each round runs every variant once, in a new order, and the medians over
+the rounds are compared.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from typing import NamedTuple
 
 CRASH_FD = 3
 _RESAMPLES = 1000
-_FIRST_FREE = 10  # below are the numbers that a program gets
+_FIRST_FREE = 10  # programs get descriptors below this number
 
 
 class Reading(NamedTuple):
-    """What one run of a program gave, and the same seen by a calmer measure.
+    """The result of one run of a program, and a steadier measure of the same.
 
-    For a time, ``control`` is the processor's, user and system: it leaves out the
-    wait for a free processor, where others use the machine as well.
+    For a time, ``control`` is processor time, user and system: it leaves out the
+    wait for a free processor on a busy machine.
     """
 
     value: float
@@ -45,11 +45,11 @@ class Figure(NamedTuple):
 
 
 class Failed(Exception):
-    """A program did not do what its row is about, so that its time would mean nothing."""
+    """A program did not do what its row measures, so its time would mean nothing."""
 
 
 class Run(NamedTuple):
-    """One program's life: when it was started, the marks that it wrote, when it had ended."""
+    """A run of a program: when it was started, the marks that it wrote, when it had ended."""
 
     output: str
     started: Reading
@@ -65,7 +65,7 @@ def whole_life(run: Run) -> Reading:
 
 
 def after_mark(run: Run) -> Reading:
-    """From the program's one mark to its end, as its parent sees it."""
+    """Return the time from the program's only mark to its end, as its parent sees it."""
     return run.ended.since(run.marks()[1])
 
 
@@ -75,7 +75,7 @@ def between_marks(run: Run) -> Reading:
 
 
 def printed(run: Run) -> Reading:
-    """What the program itself found out."""
+    """Return a number that the program itself measured."""
     return _reading(run.output)
 
 
@@ -86,7 +86,7 @@ def _reading(text: str) -> Reading:
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
-    """A program in an environment, and what is read off its run."""
+    """A program in an environment, and what is measured."""
 
     command: Sequence[str]
     environment: Mapping[str, str]
@@ -98,8 +98,8 @@ class Variant:
 class Stage:
     """Where programs run: each gets the same descriptors, whatever its variant.
 
-    Descriptor 3, where a crash output may be, is a pipe; standard output, which
-    carries the marks, is another; standard error is a file, as with most services.
+    Descriptor 3, which may be a crash output, is a pipe; standard output, to which
+    the marks are written, is another; standard error is a file, as for most services.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -114,7 +114,7 @@ class Stage:
         )
 
     def run(self, variant: Variant) -> Run:
-        """posix_spawn does not copy the parent (vfork(2)), whose size would be in the time."""
+        """Run by posix_spawn, which does not copy the parent (vfork(2)): that would take time."""
         started = time.monotonic()
         pid = os.posix_spawn(
             variant.command[0],
@@ -133,10 +133,10 @@ class Stage:
         return Run(output.decode(), Reading(started, 0.0), Reading(ended, cpu))
 
     def interleave(self, variants: Mapping[str, Variant], rounds: int) -> dict[str, list[Reading]]:
-        """Every variant's readings, one for each round; a first round only warms caches up.
+        """Return every variant's readings, one for each round; the first round only warms up.
 
-        The order is drawn anew, for what a program leaves behind in the caches
-        would otherwise always be to the good of the same neighbour.
+        The order changes, because otherwise the caches that a program leaves behind
+        would always help the same neighbour.
         """
         readings: dict[str, list[Reading]] = {name: [] for name in variants}
         names = list(variants)
@@ -150,7 +150,7 @@ class Stage:
 
 
 class _Pipe:
-    """Read only after the program's end: what is written here fits a pipe's buffer."""
+    """A pipe that is read after the program's end: the output fits into its buffer."""
 
     def __init__(self) -> None:
         self._read_end, self.write_end = (_moved_up(fd) for fd in os.pipe())
@@ -164,22 +164,22 @@ class _Pipe:
 
 
 def _moved_up(fd: int) -> int:
-    """Away from the numbers that the programs get, one of which it may be."""
+    """Move the descriptor away from the numbers that the programs get."""
     moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _FIRST_FREE)
     os.close(fd)
     return moved
 
 
 def of_medians(formula: Callable[..., float], *series: Sequence[float]) -> Figure:
-    """``formula`` of the medians of ``series``."""
+    """Return ``formula`` of the medians of ``series``."""
     return _bootstrap(lambda rounds: formula(*map(statistics.median, zip(*rounds))), series)
 
 
 def of_rounds(formula: Callable[..., float], *series: Sequence[float]) -> Figure:
-    """The median of what ``formula`` gives for each round.
+    """Return the median of ``formula`` for each round.
 
-    Where the machine is sometimes twice as slow for minutes, the interval of this
-    one is a quarter as wide, because the runs of a round share their neighbours.
+    If the machine is sometimes twice as slow for minutes, this interval is a quarter
+    as wide, because the runs of a round share the same conditions.
     """
     return _bootstrap(lambda rounds: statistics.median([formula(*r) for r in rounds]), series)
 
@@ -187,10 +187,10 @@ def of_rounds(formula: Callable[..., float], *series: Sequence[float]) -> Figure
 def _bootstrap(
     result: Callable[[Sequence[Sequence[float]]], float], series: Sequence[Sequence[float]]
 ) -> Figure:
-    """The 95 % interval by drawing as many rounds again, with replacement.
+    """Return the 95 % interval by resampling the rounds, with replacement.
 
-    Whole rounds: what disturbed a round disturbed all of its variants, and taking
-    them apart would count that as uncertainty.
+    Whole rounds are drawn: a disturbance affects all variants of a round, and separating
+    them would count it as uncertainty.
     """
     rounds = list(zip(*series))
     results = sorted(result(random.choices(rounds, k=len(rounds))) for _ in range(_RESAMPLES))

@@ -32,7 +32,7 @@ thread.join()
 while not glob.glob(os.environ["XDG_STATE_HOME"] + "/crashenv/*.json"):
     time.sleep(0.001)
 """
-# The mark is the last that the program does but for dying.
+# The mark is the last thing that the program does before it dies.
 _DEATHS = {
     "SIGKILL": ("import os, time\nprint(time.time(), 0, flush=True)\nos.kill(os.getpid(), 9)", 9),
     "`abort()`": ("import os, time\nprint(time.time(), 0, flush=True)\nos.abort()", 6),
@@ -119,7 +119,7 @@ class MonitorBenchmarks:
         return Row(what, _MOST_DELAY, of_medians(float, delays), unit="ms", note=note)
 
     def _read_delay(self, run: Run) -> Reading:
-        """By the file's time of modification, which counts in jiffies of 1 to 10 ms."""
+        """Read the delay from the file's modification time, in jiffies of 1 to 10 ms."""
         (path,) = (self._state / "crashenv").iterdir()
         delay = 1000 * (os.stat(path).st_mtime - printed(run).value)
         shutil.rmtree(self._state)

@@ -1,4 +1,4 @@
-"""The programs that are run; each writes its own marks, for its start is another row's matter."""
+"""The programs that are run; each writes its own marks, because the start is another row."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ MODULES = "import sys; print(*sys.modules)"
 
 # smaps_rollup counts pages; VmRSS in /proc/self/status is, on some kernels, a sum
 # of per-processor counters that may be a few hundred KiB behind (proc(5)). The
-# control is what no other process can share: of the interpreter's own file, a
-# small program has not touched every page that a larger one would touch anyway.
+# control is private memory: a small program has not touched all pages of the
+# interpreter's file that a larger one would touch anyway.
 MEMORY = """\
 kib = dict(line.split()[:2] for line in open("/proc/self/smaps_rollup") if ":" in line)
 print(kib["Rss:"], kib["Anonymous:"])
@@ -48,7 +48,7 @@ def _steady(work: str, before: str = "") -> str:
     )
 
 
-# What a program does all day; each for about a tenth of a second or longer.
+# Ordinary work of programs; each for about a tenth of a second or longer.
 STEADY = {
     "CPU work": _steady(
         """\

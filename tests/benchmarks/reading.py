@@ -29,8 +29,8 @@ _MOST_TIME = 40.0 if sys.version_info < (3, 11) else 25.0
 _MOST_MEMORY = 20 << 10  # KiB
 _MOST_LIST = 2.0
 _SIZES = (10, 100, 1000)  # MB
-_MOST_GROWTH = 1.2  # for a byte of the longest, of what it takes in the shortest
-_FEW = 3  # rounds of what takes a minute each
+_MOST_GROWTH = 1.2  # time per byte of the longest, divided by that of the shortest
+_FEW = 3  # rounds if each takes a minute
 
 # Runs a command in this interpreter, then prints its highest resident memory, in KiB.
 _PEAK = """
@@ -43,7 +43,7 @@ for line in open("/proc/self/status"):
         os.write(kept, b"%%d %%d" %% (2 * (int(line.split()[1]),)))
 """
 _PARSE = "from crashenv.__main__ import main\nmain(['parse', '-q', %r])"
-# What each input that is made to be slow consists of.
+# The parts of inputs that are made to be slow.
 _HOSTILE = {
     "one line": b"x",
     "newlines": b"\n",
@@ -86,7 +86,7 @@ class ReadingBenchmarks:
         yield from self._hostile_rows()
 
     def _silent(self, *command: str, read: Callable[[Run], Reading] = whole_life) -> Variant:
-        """Its output is more than a pipe holds."""
+        """Discard its output, which is more than a pipe holds."""
         shell = ("/bin/sh", "-c", 'exec "$@" >/dev/null', "sh")
         return Variant((*shell, *command), self._environment, read)
 
@@ -138,7 +138,7 @@ class ReadingBenchmarks:
         return ratio_row(what, _MOST_LIST, readings["list"], readings["bare"])
 
     def _growth_rows(self) -> Iterator[Row]:
-        """For each byte; a start is a hundredth of the shortest."""
+        """Measure the time per byte; a start takes a hundredth of the shortest."""
         data = self._mixed.read_bytes()
         paths = {}
         for size in _SIZES:
@@ -158,7 +158,7 @@ class ReadingBenchmarks:
             yield ratio_row(what, _MOST_GROWTH, longer, readings[str(least)])
 
     def _hostile_rows(self) -> Iterator[Row]:
-        """Eight times the input, for a byte, at sizes where a square would show; the worst."""
+        """Compare with eight times the input, per byte, where quadratic time would be visible."""
         worst: tuple[float, str, Sequence[Reading], Sequence[Reading]] | None = None
         for framed in (False, True):
             for name, piece in _HOSTILE.items():

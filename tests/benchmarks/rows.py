@@ -1,4 +1,4 @@
-"""The rows: every budget of the project, and what else a user could pick."""
+"""The rows: every budget of the project, and alternatives."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _TRACEBACK_IS_FREE = sys.version_info >= (3, 13)
 
 
 class Benchmarks:
-    """What all rows share: where programs run, the environments, how often."""
+    """What all rows share: where programs run, the environments, the number of rounds."""
 
     def __init__(self, folder: Path, rounds: int) -> None:
         self._folder = folder
@@ -48,7 +48,7 @@ class Benchmarks:
         self._stage = Stage(folder)
         self._environments = Environments(folder)
         self._installed = self._environments.create_with_crashenv("installed")
-        # Nothing of the caller's: PYTHON* steers the interpreter, and DD_*, SENTRY_* the others.
+        # Without the caller's variables: PYTHON*, DD_* and SENTRY_* would affect the programs.
         self._variables = {
             "HOME": str(folder),
             "LANG": "C.UTF-8",
@@ -82,19 +82,19 @@ class Benchmarks:
             self._folder, self._stage, self._installed, self._variables, self._rounds
         )
 
-    # --- helpers
+    # --- programs
 
     def _environment(self, changes: Mapping[str, str] | None = None) -> dict[str, str]:
         return {**self._variables, **(changes or {})}
 
     def _program(self, name: str, source: str) -> str:
-        """In a file: a traceback shows the lines of a file, not those of ``-c``."""
+        """Write it to a file: a traceback shows the lines of a file, not those of ``-c``."""
         path = self._folder / (name + ".py")
         path.write_text(source)
         return str(path)
 
     def _crashing(self, command: Sequence[str], changes: Mapping[str, str]) -> Variant:
-        """Reports where ``changes`` switch crashenv on, and nowhere else."""
+        """Check that it reports if, and only if, ``changes`` switch crashenv on."""
         environment = self._environment(changes)
         return Variant(command, environment, after_mark, status=1, reports="PYDEBUG" in changes)
 
@@ -130,7 +130,7 @@ class Benchmarks:
     # --- crashes
 
     def _crash_rows(self) -> Iterator[Row]:
-        """From just before the ``raise`` until the parent knows of the end."""
+        """Measure from just before the ``raise`` until the parent knows of the end."""
         plain = self._program("crash", programs.CRASH)
         loaded = self._program("crash_with_traceback", programs.CRASH_WITH_TRACEBACK)
         cost = self._program("import_of_traceback", programs.IMPORT_OF_TRACEBACK)
@@ -154,10 +154,10 @@ class Benchmarks:
             yield ratio_row(what + "`traceback` not loaded", None, on, off)
             yield _cost_row(on, off, readings["cost"])
 
-    # --- what goes on
+    # --- ordinary work
 
     def _steady_row(self, name: str, source: str) -> Row:
-        """The bound is what off / off shows: the same program against itself."""
+        """Compare with off / off: the same program against itself."""
         command = (self._installed, self._program("steady", source))
         variants = {
             which: Variant(command, self._environment(changes), between_marks)
@@ -187,7 +187,7 @@ class Benchmarks:
         note = "%d - %d" % (statistics.median(on.values), statistics.median(off.values))
         return Row("resident memory, on minus off", _MOST_MEMORY, figure, control, "KiB", note)
 
-    # --- what else a user could pick
+    # --- alternatives
 
     def alternatives(self) -> Iterator[Row]:
         for alternative in ALTERNATIVES:
@@ -199,7 +199,7 @@ class Benchmarks:
                 yield Row(alternative.name, note="does not run: %s" % str(error).splitlines()[0])
 
     def _alternative_rows(self, alternative: Alternative) -> Iterator[Row]:
-        """On / off in one environment: what the switch costs, not what else is installed."""
+        """Compare on and off in one environment, so that only the switch counts."""
         python = self._installed
         if alternative.requirement:
             python = self._environments.create(alternative.requirement, alternative.requirement)
@@ -226,7 +226,7 @@ class Benchmarks:
 
 
 def _cost_row(on: Sequence[Reading], off: Sequence[Reading], cost: Sequence[Reading]) -> Row:
-    """What is paid more, in units of one import of traceback."""
+    """Return the additional cost, in units of one import of traceback."""
     series = [Series.of(readings) for readings in (on, off, cost)]
 
     def more(a: float, b: float, unit: float) -> float:
@@ -243,10 +243,10 @@ def _cost_row(on: Sequence[Reading], off: Sequence[Reading], cost: Sequence[Read
 
 @dataclasses.dataclass(frozen=True)
 class Alternative:
-    """How the same program is run with something else, without a change to its code.
+    """How the same program is run with another tool, without a change to its code.
 
-    ``prefix`` names commands beside the interpreter that run it; ``sitecustomize``
-    is the source of a module of that name, where that is the way in.
+    ``prefix`` is a command beside the interpreter that runs it; ``sitecustomize``
+    is the source of a module of that name, if the tool is activated by one.
     """
 
     name: str
@@ -274,8 +274,8 @@ sentry_sdk.init(dsn="https://key@sentry.invalid/1", transport=Nowhere)
     Alternative(
         "ddtrace-run",
         "ddtrace",
-        # Nothing that it would send, for it may find an agent. Its crash tracking,
-        # which sends, starts another interpreter at a crash: this row leaves that out.
+        # Nothing is sent, even if there is an agent. Its crash tracking, which sends,
+        # starts another interpreter at a crash: this row leaves that out.
         {
             "DD_CRASHTRACKING_ENABLED": "false",
             "DD_TRACE_AGENT_URL": "unix:///nonexistent",

@@ -1,7 +1,7 @@
-"""Measure every budget, beside what else a user could pick: ``python run.py [--quick]``.
+"""Measure every budget, and alternatives: ``python run.py [--quick]``.
 
-Prints Markdown tables for the interpreter that runs this; needs PyPI once, to
-fill throw-away virtual environments. The exit status is 1 if a budget was missed.
+It prints Markdown tables for the interpreter that runs it, and needs PyPI once, to
+fill temporary virtual environments. The exit status is 1 if a budget was missed.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _collect(rows: Iterable[Row]) -> list[Row]:
-    """Shows on stderr how far it is, for it takes minutes."""
+    """Show the progress on stderr, because it takes minutes."""
     collected = []
     for row in rows:
         print(row.what, _measured(row), row.met(), sep="  ", file=sys.stderr, flush=True)
@@ -98,7 +98,7 @@ def _cells(row: Row) -> Sequence[str]:
 
 
 def _value(row: Row, value: float) -> str:
-    """A unit stands for a difference or a count; without one, it is a ratio."""
+    """Format it: with a unit it is a difference or a count, without one a ratio."""
     return "%d %s" % (value, row.unit) if row.unit else "%.3f" % value
 
 

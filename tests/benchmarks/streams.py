@@ -1,4 +1,4 @@
-"""A stream to read: reports and dumps as interpreters wrote them, of programs that crash often."""
+"""A stream to read: reports and dumps of programs that crash often."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ def _corpus() -> list[bytes]:
 
 
 def mixed(reports: int) -> Iterator[bytes]:
-    """So many reports, each with another process id, time and message; dumps and log lines between.
+    """Return reports with different process ids, times and messages; dumps and log lines between.
 
-    As in a program's life, the places are a few, the stacks lead through many more
-    functions than the corpus has, and no two reports are the same.
+    As in real programs, the places are few, the stacks lead through many more
+    functions than in the corpus, and no two reports are the same.
     """
     choose = random.Random(7)
     parts = _corpus()

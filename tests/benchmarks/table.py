@@ -1,4 +1,4 @@
-"""A line of a table, and how a ratio gets there."""
+"""A line of a table, and how a ratio is computed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.benchmarks.measure import Figure, Reading, of_medians, of_rounds, quo
 class Row:
     """A line of the table. Without a figure, ``note`` says why there is none.
 
-    ``figure`` is what the budget is about: instructions, the medians of processor time, or
+    ``figure`` is compared with the budget: instructions, medians of processor time, or
     resident memory. ``control`` is another measure of the same.
     """
 
@@ -26,9 +26,9 @@ class Row:
     note: str = ""
 
     def met(self) -> str:
-        """ "noise" where the figure and its control disagree, or neither is certain.
+        """Return "noise" if the figure and its control disagree, or neither is certain.
 
-        With a unit there is no noise to speak of, and the control is another thing.
+        With a unit there is hardly any noise, and the control is something else.
         """
         figures = [f for f in (self.figure, None if self.unit else self.control) if f]
         if self.limit is None or not figures:
@@ -41,7 +41,7 @@ class Row:
 
 
 class Series(NamedTuple):
-    """The readings of one variant, taken apart."""
+    """The readings of one variant, separated."""
 
     values: Sequence[float]
     controls: Sequence[float]
@@ -52,7 +52,7 @@ class Series(NamedTuple):
 
 
 def ratio_row(what: str, limit: float | None, on: Sequence[Reading], off: Sequence[Reading]) -> Row:
-    """Of processor time, which a busy machine disturbs less than wall time."""
+    """Return a ratio of processor time, which varies less than wall time on a busy machine."""
     a, b = Series.of(on), Series.of(off)
     medians = [1000 * statistics.median(values) for values in (a.controls, b.controls)]
     note = "%.2f / %.2f ms" % tuple(medians)

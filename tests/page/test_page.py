@@ -1,7 +1,7 @@
-"""The page in a real browser, and the other files by the tools that read them.
+"""The page in a real browser, and the other files in the tools that read them.
 
 Needs Chromium and its driver, promtool, and axe-core: ``AXE`` names its ``axe.min.js``,
-``JUNIT_XSD`` a schema of JUnit. ``SCREENSHOTS`` is a folder that gets pictures to look at.
+``JUNIT_XSD`` a schema of JUnit. ``SCREENSHOTS`` is a folder for screenshots.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ NOW = 1795600000  # seconds since 1970
 
 
 def mixed_records(count: int) -> list[dict[str, Any]]:
-    """Of the corpus of 3.13, and each fiftieth a worker that the OOM killer took."""
+    """Return records of the corpus of 3.13; each fiftieth is a worker killed by the OOM killer."""
     chosen = random.Random(1)
     records: list[dict[str, Any]] = []
     for path in sorted((ROOT / "tests" / "corpus" / "3.13").glob("*.txt")):

@@ -1,7 +1,7 @@
-"""What real programs need beyond the driver: skipping, servers, logs that vary.
+"""The driver for real programs: skipping, servers, logs that vary.
 
-No ``__init__.py`` stands in this folder, so that the discovery of the other
-tests, which need nothing but an interpreter, passes it by. These run with
+There is no ``__init__.py`` in this folder, so that the discovery of the other
+tests, which need only an interpreter, ignores it. Run these tests with
 
     python -m unittest discover -s tests/programs
 
@@ -36,7 +36,7 @@ from tests.driver import (
     wait_until,
 )
 
-# What differs from run to run, and what stands for it.
+# What differs from run to run, and its replacement.
 _VARYING = (
     (r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:[.,]\d+)?(?: [+-]\d{4})?", "TIME"),
     (r"\d\d/\w{3}/\d{4}[: ]\d\d:\d\d:\d\d", "TIME"),
@@ -50,7 +50,7 @@ _VARYING = (
     (r"127\.0\.0\.1:\d+", "127.0.0.1:PORT"),
     (r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", "UUID"),
     (r"ForkPoolWorker-\d+", "ForkPoolWorker-N"),
-    (r"\bgw\d+", "gwN"),  # xdist's workers, and how far it has come
+    (r"\bgw\d+", "gwN"),  # xdist's workers, and its progress
     (r"\[ *\d+%\]", "[N%]"),
 )
 
@@ -77,7 +77,7 @@ def needs(*modules: str) -> Callable[[type[unittest.TestCase]], type[unittest.Te
 
 
 def steady(text: bytes) -> str:
-    """A program's output without pids, ports and times."""
+    """Return a program's output without pids, ports and times."""
     decoded = comparable(text)
     for pattern, name in _VARYING:
         decoded = re.sub(pattern, name, decoded)
@@ -86,7 +86,7 @@ def steady(text: bytes) -> str:
 
 @dataclasses.dataclass
 class RealResult(Result):
-    """Compares what programs write that tell the time, or whose processes race."""
+    """Compares programs that print the time, or whose processes race."""
 
     ordered: bool = True
 
@@ -115,14 +115,14 @@ class Server:
             )
 
     def printed(self, pattern: str) -> list[Any]:
-        """``re.findall`` in what was written to stdout and stderr so far."""
+        """Return ``re.findall`` for the output on stdout and stderr so far."""
         return re.findall(pattern, b"\n".join(p.read_bytes() for p in self._paths).decode())
 
     def wait_for(self, pattern: str, times: int = 1) -> Any:
-        """Wait until something was printed so often; return the last match."""
+        """Wait until something was printed ``count`` times; return the last match."""
 
         def arrived() -> list[Any] | None:
-            # Looked at before the logs: what an ended program printed is there.
+            # Checked before the logs: all output of an ended program is there.
             ended = self.process.poll() is not None and not self.members()
             found = self.printed(pattern)
             if len(found) < times and ended:
@@ -138,16 +138,16 @@ class Server:
         self.process.send_signal(signum)
 
     def interrupt(self) -> None:
-        """Ctrl-C: the terminal sends SIGINT to the whole group."""
+        """Press Ctrl-C: the terminal sends SIGINT to the whole group."""
         os.killpg(self.process.pid, signal.SIGINT)
 
     def wait(self) -> None:
-        """Until the last of its processes has ended."""
+        """Wait until the last of its processes has ended."""
         self.process.wait(DEADLINE)
         wait_until(lambda: not self.members(), "the end of all processes of %r" % self.args)
 
     def members(self) -> list[str]:
-        """Those of the server's processes that have not ended, as /proc/PID/stat has them."""
+        """Return the server's processes that have not ended, by /proc/PID/stat."""
         found = []
         for path in Path("/proc").glob("[0-9]*/stat"):
             try:
@@ -160,7 +160,7 @@ class Server:
         return found
 
     def kill(self) -> None:
-        """All that is left of it; the group is gone only when its last member is."""
+        """Kill all remaining processes; the group ends with its last member."""
         deadline = time.monotonic() + DEADLINE
         while time.monotonic() < deadline:
             try:
@@ -187,7 +187,7 @@ class RealProgramTest(ProgramTest):
     def serve(
         self, program: Sequence[str], scenario: Scenario, env: dict[str, str] | None = None
     ) -> RealResult:
-        """Play ``scenario`` with a server without and with crashenv; return the second run."""
+        """Run ``scenario`` with a server, without and with crashenv; return the second run."""
         without = self._serve(program, scenario, environment(**(env or {})))
         result = self._serve_with(program, scenario, env or {})
         self.assertEqual(without.ending(), result.ending(), "\n%s\n\n%s" % (without, result))
@@ -218,7 +218,7 @@ class RealProgramTest(ProgramTest):
         return server.result()
 
     def check_kinds(self, result: Result, *kinds: str) -> list[Report]:
-        """One report of each kind, nothing else, each of which stderr has too."""
+        """Check for one report of each kind, nothing else; each is also on stderr."""
         self.assertEqual([r.kind for r in result.reports], list(kinds), str(result))
         self.assertEqual(result.dump, "", str(result))
         for report in result.reports:
@@ -226,7 +226,7 @@ class RealProgramTest(ProgramTest):
         return result.reports
 
     def check_dump_of(self, result: Result, function: str, times: int = 1) -> None:
-        """Native dumps with ``function`` in them, and no report."""
+        """Check for native dumps that contain ``function``, and no report."""
         self.assertEqual(result.reports, [], str(result))
         dumps = result.dump.count("Fatal Python error: Segmentation fault")
         self.assertEqual(dumps, times, str(result))
@@ -240,7 +240,7 @@ class RealProgramTest(ProgramTest):
         ordered: bool = True,
         **options: Any,
     ) -> RealResult:
-        """``run_both`` for a program whose output varies."""
+        """Do ``run_both`` for a program whose output varies."""
         without, result = (
             RealResult(**vars(self.run_with(program, pydebug=value, **options)), ordered=ordered)
             for value in ("", pydebug)
@@ -249,7 +249,7 @@ class RealProgramTest(ProgramTest):
         return result
 
     def run_to_file(self, program: Sequence[str], **options: Any) -> RealResult:
-        """``run_real`` with a file as crash output, which every descendant can open."""
+        """Do ``run_real`` with a file as crash output, which every descendant can open."""
         path = self.folder / "crash.log"
         path.unlink(missing_ok=True)
         result = self.run_real(program, pydebug="crashfile=%s" % path, **options)
@@ -259,7 +259,7 @@ class RealProgramTest(ProgramTest):
 
 
 def get(address: str | int, path: str) -> str:
-    """The body of a page, from a Unix socket's path or a port; "" if the server hung up."""
+    """Return a page from a Unix socket's path or a port; "" if the server hung up."""
     connection = http.client.HTTPConnection("127.0.0.1", timeout=DEADLINE)
     if isinstance(address, str):
         connection.sock = socket.socket(socket.AF_UNIX)

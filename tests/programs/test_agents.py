@@ -1,4 +1,4 @@
-"""Agents that get in before user code, as crashenv does: both work, whoever is first."""
+"""Agents that start before user code, as crashenv does: both work, whichever is first."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ OURS = str(SITECUSTOMIZE)
 
 @functools.cache
 def bare_python() -> str:
-    """An interpreter that imports all that is installed here, and activates none of it."""
+    """Return an interpreter that can import everything installed here, but activates nothing."""
     folder = tempfile.mkdtemp()
     unittest.addModuleCleanup(shutil.rmtree, folder)
     unittest.addModuleCleanup(bare_python.cache_clear)
     venv.EnvBuilder(symlinks=True).create(folder)
     python = os.path.join(folder, "bin", "python")
-    # A folder that a .pth file adds is no site directory: its own .pth files do nothing.
+    # A folder that a .pth file adds is not a site directory: its .pth files are not read.
     packages = Path(purelib(python), "packages.pth")
     packages.write_text(sysconfig.get_path("purelib") + "\n")
     return python
@@ -59,7 +59,7 @@ def folder_of(package: str) -> str:
 
 
 class AgentTest(RealProgramTest):
-    """Each program runs without crashenv, beside it, and with PYDEBUG set."""
+    """Each program runs without crashenv, with crashenv installed, and with PYDEBUG set."""
 
     agent: dict[str, str] = {}  # what the agent's environment needs
 
@@ -77,14 +77,14 @@ class AgentTest(RealProgramTest):
         self.addCleanup(patch.stop)
 
     def script(self, name: str, *arguments: str) -> list[str]:
-        """A console script of the agent, which is to run the interpreter."""
+        """Return a console script of the agent, which runs the interpreter."""
         return [str(SCRIPTS / name), *arguments, self.python]
 
     def check_same(self, *command: str, behind: str = "", before: str = "") -> RealResult:
-        """The ending is the same; return the run with PYDEBUG set."""
+        """Check for the same ending; return the run with PYDEBUG set."""
         results = []
         for path, pydebug in (("", ""), (OURS, ""), (OURS, "crashfd={fd}")):
-            last = str(self.folder / "nothing")  # for an empty one means another thing
+            last = str(self.folder / "nothing")  # an empty one has another meaning
             paths = os.pathsep.join(filter(None, [before, path, behind, last]))
             env = {**self.agent, "PYTHONPATH": paths}
             result = self.run_with(command, pydebug=pydebug, env=env, cwd=self.folder)
@@ -96,7 +96,7 @@ class AgentTest(RealProgramTest):
         return result
 
     def check_all(self, *launcher: str, behind: str = "", before: str = "") -> None:
-        """An exception, one of a thread, and a native crash are each reported once."""
+        """Check that an exception, one of a thread, and a native crash are each reported once."""
         others = {"behind": behind, "before": before}
         result = self.check_same(*launcher, self.crash, **others)
         self.assertEqual([r.kind for r in result.reports], ["exception"], str(result))
@@ -133,7 +133,7 @@ class OpenTelemetry(AgentTest):
     )
 
     def test_instrument_hides_the_folder(self) -> None:
-        # Its own sitecustomize runs none behind it; an installed crashenv reports.
+        # Its own sitecustomize runs no other; an installed crashenv reports.
         self.agent = {**self.agent, "HIDDEN": OURS}
         for program in (self.crash, self.thread, self.segfault):
             result = self.check_same(*self.script("opentelemetry-instrument"), program)
@@ -180,7 +180,7 @@ class Coverage(AgentTest):
         )
 
     def measured(self) -> list[str]:
-        """The files of all runs so far, whose data are then removed."""
+        """Return the files of all runs so far, and remove the data."""
         run(["-m", "coverage", "combine", "-q"], cwd=self.folder)
         done = run(["-m", "coverage", "report"], cwd=self.folder)
         self.assertEqual(done.status, 0, str(done))
@@ -196,7 +196,7 @@ class Coverage(AgentTest):
             with self.subTest(**others):
                 for program in (self.crash, self.thread):
                     result = self.check_same(program, **others)
-                    # Before, it runs none behind it, as opentelemetry-instrument.
+                    # Before that, it runs no other, like opentelemetry-instrument.
                     expected = 1 if "behind" in others else 0
                     self.assertEqual(len(result.reports), expected, str(result))
                     name = os.path.relpath(program, self.folder)
@@ -222,7 +222,7 @@ def apport_excepthook(exc_type, exc_obj, exc_tb):
 def install():
     sys.excepthook = apport_excepthook
 """
-# As Debian's and Ubuntu's libpython3-stdlib has it.
+# As in Debian's and Ubuntu's libpython3-stdlib.
 UBUNTU = """
 # install the apport exception handler if available
 try:
@@ -235,7 +235,7 @@ else:
 
 
 class Apport(AgentTest):
-    """Ubuntu's sitecustomize, which stands in the standard library's folder."""
+    """Ubuntu's sitecustomize, which is in the standard library's folder."""
 
     def test_hook(self) -> None:
         report = self.folder / "report"

@@ -1,4 +1,4 @@
-"""celery: a pool of forked workers that are not multiprocessing's."""
+"""celery: a pool of forked workers, which are not those of multiprocessing."""
 
 from __future__ import annotations
 

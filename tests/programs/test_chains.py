@@ -14,7 +14,7 @@ def main():
 main()
 """
 SEGFAULT = "import signal\ndef segfault():\n    signal.raise_signal(11)\nsegfault()\n"
-# As poetry run and pipenv run do, with their own environment for the program.
+# Like poetry run and pipenv run, with their own environment for the program.
 EXEC = "import os, sys; os.execvpe(sys.argv[1], sys.argv[1:], {**os.environ, 'VIRTUAL_ENV': 'x'})"
 CALL = "import subprocess, sys; sys.exit(subprocess.call(sys.argv[1:], close_fds=%s))"
 
@@ -26,7 +26,7 @@ class Exec(RealProgramTest):
         self.segfault = self.write("segfault.py", SEGFAULT)
 
     def check_chain(self, *chain: str) -> None:
-        """Whatever ``chain`` starts in the end, with the interpreter's name before it, reports."""
+        """Check that the program that ``chain`` starts in the end reports."""
         result = self.run_real([*chain, sys.executable, self.app])
         self.check_kinds(result, "exception")
         self.assertEqual(result.reports[0].fields["program"], self.app)
@@ -87,7 +87,7 @@ class Tox(RealProgramTest):
 
     def tox(self, *arguments: str, to_file: bool = False) -> RealResult:
         run = self.run_to_file if to_file else self.run_real
-        # Named, for a tox around the tests says where by TOX_WORK_DIR.
+        # Named, because a tox that runs the tests sets TOX_WORK_DIR.
         workdir = str(self.folder / ".tox")
         return run(
             ["-m", "tox", *arguments[:1], "--workdir", workdir, *arguments[1:]], cwd=self.folder

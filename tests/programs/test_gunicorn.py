@@ -77,7 +77,7 @@ class Gunicorn(RealProgramTest):
                 self.assertEqual(len(set(workers(result))), 3, str(result))
 
     def test_error_at_import_in_a_worker_is_handled(self) -> None:
-        # gunicorn logs it and ends with status 3: for Python no crash.
+        # gunicorn logs it and ends with status 3, which is not a crash for Python.
         result = self.serve(self.gunicorn("broken"), Server.wait)
         self.assertEqual((result.status, result.crash), (3, b""), str(result))
         self.assertIn(b"has no attribute 'nothing_here'", result.stderr)
@@ -87,7 +87,7 @@ class Gunicorn(RealProgramTest):
         self.check_kinds(result, "exception")
         self.assertEqual(result.status, 1)
 
-    def test_master_that_executes_itself_anew(self) -> None:
+    def test_master_that_executes_itself_again(self) -> None:
         # SIGUSR2: os.fork, then os.execvpe with the environment and the inheritable descriptors.
         def scenario(server: Server) -> None:
             server.wait_for("Booting worker")

@@ -28,14 +28,14 @@ class LauncherTest(RealProgramTest):
         self.segfault = self.write("segfault.py", SEGFAULT)
 
     def check_transparent(self, *launcher: str) -> None:
-        """It lets the program's exception through, as the interpreter does."""
+        """Check that it lets the program's exception through, as the interpreter does."""
         result = self.run_real([*launcher, self.app], cwd=self.folder)
         (report,) = self.check_kinds(result, "exception")
         self.assertTrue(report.body.endswith("\nValueError: boom\n"), str(result))
         self.check_thread_and_signal(*launcher)
 
     def check_handles(self, *launcher: str, **options: Any) -> None:
-        """It prints the program's exception itself, and goes on."""
+        """Check that it prints the program's exception itself, and continues."""
         result = self.run_real([*launcher, self.app], cwd=self.folder, **options)
         self.assertIn(b"ValueError: boom", result.stdout + result.stderr)
         self.assertEqual(result.crash, b"", str(result))
@@ -83,7 +83,7 @@ class StandardLibrary(LauncherTest):
 @needs("coverage")
 class Coverage(LauncherTest):
     def test_run(self) -> None:
-        # It catches the exception, prints it and leaves by sys.exit.
+        # It catches the exception, prints it and calls sys.exit.
         self.check_handles("-m", "coverage", "run")
 
     @unittest.skipUnless(

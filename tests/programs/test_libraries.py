@@ -1,4 +1,4 @@
-"""Libraries that replace what is looked up at a crash."""
+"""Libraries that replace functions that are looked up at a crash."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Servers and pools below ``crashenv run``: a killed worker is told of once, by its name."""
+"""Servers and pools below ``crashenv run``: a killed worker is reported once, by its name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from tests.driver import MonitorTest, monitor, run, wait_until
 from tests.programs.program import RealProgramTest, Server, get, needs
 
-# A worker may be killed before the monitor has a pidfd of it; these live long enough.
+# A worker may be killed before the monitor has a pidfd for it; these live long enough.
 SEEN = """
 import glob, os, time
 def wait_until_seen():
@@ -155,7 +155,7 @@ class Celery(MonitoredTest):
         self.send("add", 1, 2)
         server.wait_for(r"tasks\.add\[.*succeeded")
         self.finish(server)
-        # celery kills the worker that took its place, if it does not end in time.
+        # celery kills the worker that replaced it, if it does not end in time.
         (again,) = [r for r in self.records() if r.get("last_words")]
         self.assertEqual(again, record)
 

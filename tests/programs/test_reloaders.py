@@ -1,4 +1,4 @@
-"""Development servers: a process that starts the same program as its child, again and again."""
+"""Development servers: a process that starts the same program as its child repeatedly."""
 
 from __future__ import annotations
 

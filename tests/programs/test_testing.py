@@ -65,7 +65,7 @@ class Pytest(RealProgramTest):
                 self.assertEqual((result.status, result.crash), (2, b""), str(result))
 
     def test_thread_in_a_test(self) -> None:
-        # pytest keeps it from stderr and makes a warning of it.
+        # pytest does not print it to stderr, but turns it into a warning.
         result = self.pytest(THREAD)
         self.assertIn(b"PytestUnhandledThreadExceptionWarning", result.stdout)
         (report,) = result.reports

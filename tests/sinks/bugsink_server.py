@@ -1,7 +1,7 @@
-"""A bugsink on loopback, with one project, and what it shows of it.
+"""A bugsink server on loopback, with one project, and its pages.
 
-No ``__init__.py`` stands in this folder, as in ``tests/programs``: these tests need
-receivers that are no part of the standard library.
+There is no ``__init__.py`` in this folder, as in ``tests/programs``: these tests need
+receivers that are not part of the standard library.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ class Bugsink:
         return self._all("events/?order=asc&issue=" + issue)
 
     def event(self, event: str) -> Any:
-        """With ``data``, and ``stacktrace_md``: what its page shows, as text."""
+        """Return an event with ``data``, and ``stacktrace_md``: its page as text."""
         return self._get("events/%s/" % event)
 
     def stop(self) -> None:

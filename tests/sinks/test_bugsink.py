@@ -1,4 +1,4 @@
-"""Crashes of each kind, as a Sentry-compatible server shows them.
+"""Crashes of each kind on a Sentry-compatible server.
 
 python -m unittest discover -s tests/sinks
 """
@@ -75,7 +75,7 @@ KILLED = "import os; os.kill(os.getpid(), 9)"
 
 @unittest.skipUnless(HAS_BUGSINK, "not installed: bugsink")
 class Shown(CommandTest):
-    """Each test has its own kind of crash, and so its own issue."""
+    """Each test has its own kind of crash, and therefore its own issue."""
 
     server: Bugsink
 
@@ -87,7 +87,7 @@ class Shown(CommandTest):
         cls.addClassCleanup(cls.server.stop)
 
     def crash(self, source: str, name: str, *options: str, pydebug: str = "") -> Any:
-        """The issue that a run under the monitor makes, and its event."""
+        """Return the issue that a run under the monitor creates, and its event."""
         before = {issue["id"] for issue in self.server.issues()}
         self.env["CRASHENV_SINK"] = self.server.url()
         if pydebug:
@@ -194,7 +194,7 @@ class Shown(CommandTest):
         self.assertEqual(event["data"]["contexts"]["crashenv"]["id"], self.records()[0]["id"])
 
     def test_whatever_a_crash_has_is_an_event(self) -> None:
-        """Sentry's own schema takes all of the corpus, whatever version wrote it."""
+        """Sentry's own schema accepts the whole corpus, whatever version wrote it."""
         for folder in sorted((ROOT / "tests" / "corpus").iterdir()):
             with self.subTest(folder.name):
                 self.check_all_arrive(sorted(str(path) for path in folder.glob("*.txt")))

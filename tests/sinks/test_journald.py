@@ -1,4 +1,4 @@
-"""Crashes in the journal of a systemd-journald of the test's own, as journalctl finds them."""
+"""Crashes in the journal of a systemd-journald that the test starts, found by journalctl."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if (Path(__file__).parents[2] / "src").is_dir():
 from crashenv._sinks.journald import MESSAGE_ID
 
 _DAEMON = "/usr/lib/systemd/systemd-journald"
-# A mount namespace, so that /run is another one; what is in it can be reached by /proc.
+# In a mount namespace with its own /run, whose files are accessible through /proc.
 _START = "mount -t tmpfs tmpfs /run && mkdir -p /run/log/journal && exec " + _DAEMON
 
 

@@ -1,4 +1,4 @@
-"""What is sent to a collector, read by OpenTelemetry's own protocol buffers."""
+"""The requests to a collector, parsed by OpenTelemetry's own protocol buffers."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Collector(CommandTest):
         self.assertEqual((result.status, count), (0, len(lines)), str(result))
 
     def parsed(self, source: str, name: str) -> Any:
-        """Of one crash: the resource logs. An unknown field, or a wrong type, is an error."""
+        """Return the resource logs of one crash. An unknown field or a wrong type is an error."""
         messages = []
 
         def collect(request: Request) -> None:

@@ -1,4 +1,4 @@
-"""Crashes in the log of an rsyslogd of the test's own: by its socket, by UDP and by TCP."""
+"""Crashes in the log of an rsyslogd that the test starts: by its socket, UDP and TCP."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from tests.test_sinks import SinkTest
 
 class Thousand(SinkTest):
     def test_each_arrives_exactly_once(self) -> None:
-        """It fails before it has kept it, in each way that leaves no doubt of that."""
+        """It fails before it has kept the record, in all ways that leave no doubt."""
         chance = random.Random(1000)
 
         def fails(request: Request) -> None:

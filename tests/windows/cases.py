@@ -1,4 +1,4 @@
-"""What has to hold on Windows. Run there by ``tests/test_windows.py``."""
+"""Tests on Windows, run there by ``tests/test_windows.py``."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ if __name__ == "__main__":
 
 
 def copy(source: str, target: str) -> None:
-    """Wine has no CopyFile2(), which shutil.copytree() uses."""
+    """Copy a folder: Wine has no CopyFile2(), which shutil.copytree() uses."""
     os.makedirs(target)
     for entry in os.scandir(source):
         if entry.is_dir():
@@ -143,7 +143,7 @@ class Native(WindowsTest):
         self.check_dump(NULL, ACCESS_VIOLATION, "Windows fatal exception: access violation\n")
 
     def test_signals_of_the_c_runtime(self) -> None:
-        # raise(SIGSEGV) returns where faulthandler is on: it takes it for a fault that repeats.
+        # raise(SIGSEGV) returns if faulthandler is on, which expects the fault to repeat.
         told = {"SIGABRT": "Aborted", "SIGILL": "Illegal instruction"}
         for name, said in told.items():
             with self.subTest(name):
@@ -162,7 +162,7 @@ class Native(WindowsTest):
         self.assertEqual(result.crash, b"")
 
     def test_handled_exceptions_are_dumped_too(self) -> None:
-        """faulthandler's own behaviour, which only a monitor can make up for."""
+        """This is faulthandler's own behaviour; only a monitor can correct it."""
         result = self.check(HANDLED)
         self.assertEqual((result.status, result.stdout), (0, "handled\r\n"))
         self.assertIn("access violation", result.dump)
@@ -226,7 +226,7 @@ class Identity(WindowsTest):
         self.assertEqual(self.run_handle(source).kinds, ["exception"])
 
     def test_descriptor(self) -> None:
-        """The C runtime passes descriptors, by ``spawnv`` and not by subprocess."""
+        """The C runtime passes descriptors by ``spawnv``, but not by subprocess."""
         for kind in ("pipe", "file", "text file"):
             with self.subTest(kind):
                 crash = self._crash_of_descriptor(kind, "crashfd=40", "1/0")
@@ -302,7 +302,7 @@ class Readers(WindowsTest):
         self.assertEqual(len(result.bodies[0]) > 100000, True, result.crash[-100:])
 
     def test_pipe_that_the_program_prints_to(self) -> None:
-        """Its writes must go on waiting, so no mode of the pipe is changed."""
+        """Its writes must still wait, so the mode of the pipe is not changed."""
         source = "import sys; sys.stderr.write('@' * 300000); sys.stderr.flush(); 1/0"
         variables = environment(PYDEBUG="crashfd=2")
         result = run(source, env=variables)
@@ -551,7 +551,7 @@ class Monitor(WindowsTest):
         self.assertEqual(self.records(), [])
 
     def test_descendant(self) -> None:
-        """Which inherits no handle, and of whose end only the job tells."""
+        """It inherits no handle, and only the job reports its end."""
         source = "import subprocess, sys; subprocess.run([sys.executable, '-c', %r])"
         self.check_record(self.monitored(source % "1/0"), "exception")
 
@@ -671,7 +671,7 @@ class Service(WindowsTest):
         )
         self.assertTrue(service, ctypes.get_last_error())
         try:
-            # On a machine that is busy, the manager may not wait long enough (1053).
+            # On a busy machine, the manager may not wait long enough (1053).
             wait_until(lambda: advapi32.StartServiceW(service, 0, None), "the start")
 
             def kept() -> Any:

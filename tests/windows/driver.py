@@ -1,7 +1,7 @@
-"""The driver of the tests on the Windows side: real interpreters, handles and exit statuses.
+"""The driver of the tests on Windows: real interpreters, handles and exit statuses.
 
-Run there by ``tests/test_windows.py``, with the folder that activates crashenv in
-CRASHENV_FOLDER and the one to import it from in CRASHENV_PACKAGES.
+It is run there by ``tests/test_windows.py``. CRASHENV_FOLDER is the folder that activates
+crashenv, CRASHENV_PACKAGES the one to import it from.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from urllib.parse import unquote
 
 FOLDER = os.environ["CRASHENV_FOLDER"]
 PACKAGES = os.environ["CRASHENV_PACKAGES"]
-DEADLINE = 90  # seconds; Wine starts an interpreter in a quarter of one, alone
+DEADLINE = 90  # seconds; on an idle machine, Wine starts an interpreter in a quarter of one
 ACCESS_VIOLATION = 0xC0000005
 
 if PACKAGES not in sys.path:
@@ -31,7 +31,7 @@ if PACKAGES not in sys.path:
 
 
 def environment(**changes: str) -> dict[str, str]:
-    """Without what steers an interpreter, but with crashenv."""
+    """Return an environment without variables that affect an interpreter, with crashenv."""
     ours = {k: v for k, v in os.environ.items() if not k.startswith(("PY", "CRASHENV"))}
     return {**ours, "PYTHONPATH": FOLDER, **changes}
 
@@ -50,7 +50,7 @@ class Result:
         self.crash = crash
 
     def ending(self) -> tuple[int, str, str]:
-        """What has to be the same with and without crashenv."""
+        """Return what must be the same with and without crashenv."""
         texts = [re.sub("0x[0-9a-fA-F]+", "0x", text) for text in (self.stdout, self.stderr)]
         return (self.status, texts[0], texts[1])
 
@@ -72,7 +72,7 @@ class Result:
 
 
 def split(stream: bytes) -> tuple[list[tuple[str, str]], bytes]:
-    """Kind and body of each report, and the text outside of them."""
+    """Return kind and body of each report, and the text outside of them."""
     reports, outside = [], b""
     while stream:
         line, newline, rest = stream.partition(b"\n")
@@ -90,7 +90,7 @@ def split(stream: bytes) -> tuple[list[tuple[str, str]], bytes]:
 
 
 def run(program: Any, **options: Any) -> Result:
-    """To the end. ``input`` goes to standard input, which is a pipe, as all of them are."""
+    """Run to the end. ``input`` is written to standard input; all standard streams are pipes."""
     options.setdefault("env", environment())
     options.setdefault("input", b"")
     done = subprocess.run(command(program), capture_output=True, timeout=DEADLINE, **options)
@@ -98,7 +98,7 @@ def run(program: Any, **options: Any) -> Result:
 
 
 class CrashPipe:
-    """A pipe whose writing end is an inheritable handle, and all that comes out of it."""
+    """A pipe whose writing end is an inheritable handle, and everything read from it."""
 
     def __init__(self, size: int = 1 << 20, is_read: bool = True) -> None:
         self.reader, self.handle = _winapi.CreatePipe(None, size)
@@ -129,7 +129,7 @@ class CrashPipe:
 
 
 class WindowsTest(unittest.TestCase):
-    """Programs that run without and with crashenv, whose endings have to be the same."""
+    """Programs that run without and with crashenv, whose endings must be the same."""
 
     maxDiff = None
 
@@ -154,7 +154,7 @@ class WindowsTest(unittest.TestCase):
             return b""
 
     def run_file(self, program: Any, settings: str = "", **options: Any) -> Result:
-        """With ``crashfile``, an empty one."""
+        """Run with ``crashfile``, an empty one."""
         if "%" not in self.log:
             open(self.log, "wb").close()
         item = "crashfile=%s%s" % (self.log, "," + settings if settings else "")
@@ -172,7 +172,7 @@ class WindowsTest(unittest.TestCase):
         is_passed: bool = True,
         **options: Any,
     ) -> Result:
-        """With ``crashhandle``, which is passed by a handle list."""
+        """Run with ``crashhandle``, which is passed in a handle list."""
         pipe = pipe or CrashPipe()
         text = (item % pipe.handle if "%d" in item else item) + ("," + settings if settings else "")
         variables = environment(PYDEBUG=text)
@@ -185,7 +185,7 @@ class WindowsTest(unittest.TestCase):
         return result
 
     def check(self, program: Any, *kinds: str, settings: str = "", **options: Any) -> Result:
-        """The same ending as without, and reports of these kinds, by a file and by a handle."""
+        """Check for the same ending, and reports of these kinds, by a file and by a handle."""
         without = run(program, **options)
         result = self.run_file(program, settings, **options)
         by_handle = self.run_handle(program, settings, **options)

@@ -288,7 +288,7 @@ def _unknown(key: str) -> "Problem":
     from difflib import get_close_matches
 
     close = get_close_matches(key, [*_SETTERS, "crashtags"], 1)
-    return Problem("is not a setting" + ("; did you mean %s?" % close[0] if close else ""))
+    return Problem("is not a setting" + (" (did you mean %s?)" % close[0] if close else ""))
 
 
 _SETTERS = {
