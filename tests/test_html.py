@@ -151,7 +151,7 @@ class Contents(HtmlTest):
         result = self.crashenv("html", cwd=self.folder)
         self.assertEqual(result.status, 0, str(result))
         self.assertEqual(
-            result.stderr, b"crashenv html: 1 crashes of 1 kinds in crashes.html\n", str(result)
+            result.stderr, b"crashenv html: 1 crash of 1 kind in crashes.html\n", str(result)
         )
         written = self.folder / "crashes.html"
         self.assertEqual(stat.S_IMODE(written.stat().st_mode), 0o600)

@@ -99,8 +99,8 @@ def _html(values: "Values") -> int:
     if not rows:
         sys.stderr.write("crashenv html: %s\n" % nothing_in(values))
     elif not values["quiet"] and path != _STANDARD_OUTPUT:
-        message = "%d crashes of %d kinds in %s" % (len(rows), len(found), printable(path))
-        sys.stderr.write("crashenv html: %s\n" % message)
+        counts = page.plural(len(rows), "crash", "crashes"), page.plural(len(found), "kind")
+        sys.stderr.write("crashenv html: %s of %s in %s\n" % (*counts, printable(path)))
     return UNREADABLE if problems.unreadable else 0 if rows else NOTHING
 
 

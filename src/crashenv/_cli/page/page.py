@@ -92,7 +92,7 @@ def made(kinds: "Sequence[Kind]", writer: "Writer", tell: "Callable[[int], None]
         "about": _about(kinds, count),
         "short": _short(kinds[: len(rows)], writer),
         "form": _form(kinds, writer),
-        "status": _plural(len(rows), "kind") + " of crash shown",
+        "status": plural(len(rows), "kind") + " of crash shown",
         "kinds": "".join(rows),
         "more": _more(kinds, len(rows), len(bodies)),
         "end": _end(writer),
@@ -138,14 +138,14 @@ def _bodies(
 
 
 def _about(kinds: "Sequence[Kind]", count: int) -> str:
-    text = "%s of %s" % (_plural(count, "crash", "crashes"), _plural(len(kinds), "kind"))
+    text = "%s of %s" % (plural(count, "crash", "crashes"), plural(len(kinds), "kind"))
     seconds = [when for kind in kinds for when in (kind.times[:1] + kind.times[-1:])]
     if seconds:
         text += ", from %s to %s" % (_moment(min(seconds)), _moment(max(seconds)))
     return text + ". Times are in the zone where the page was made (%s)." % time.strftime("UTC%z")
 
 
-def _plural(number: int, one: str, many: str = "") -> str:
+def plural(number: int, one: str, many: str = "") -> str:
     return "%d %s" % (number, one if number == 1 else many or one + "s")
 
 
@@ -282,8 +282,8 @@ def _more(kinds: "Sequence[Kind]", rows: int, bodies: int) -> str:
     if rows < len(kinds):
         left = kinds[rows:]
         text += "<p>%s, with %s, left out to keep this page small.</p>" % (
-            _plural(len(left), "more kind"),
-            _plural(sum(kind.count for kind in left), "crash", "crashes"),
+            plural(len(left), "more kind"),
+            plural(sum(kind.count for kind in left), "crash", "crashes"),
         )
     return text
 
