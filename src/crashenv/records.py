@@ -1,7 +1,7 @@
-"""The shape of a record, schema 1: what ``crashenv parse`` prints, one in a line.
+"""The type of a record, schema 1, of which ``crashenv parse`` prints one per line.
 
-Only for type checkers: nothing imports this at run time. A reader skips keys that
-it does not know; a key that is gone or means something else makes schema 2.
+This is only for type checkers: nothing imports it at run time. Readers ignore keys that
+they do not know; removing a key, or changing its meaning, requires schema 2.
 """
 
 from typing import Optional, TypedDict
@@ -10,8 +10,8 @@ from typing import Optional, TypedDict
 class StackFrame(TypedDict):
     """``columns`` are the first marked character of ``source`` and the one after the last.
 
-    They count from 0, in the first and in the last marked line. ``repeated`` tells
-    how many more times the same frame was there.
+    They count from 0, in the first and in the last marked line. ``repeated`` is how many
+    more times the same frame occurred.
     """
 
     file: str

@@ -42,10 +42,10 @@ _NOT_EXECUTABLE, _NOT_FOUND = 126, 127
 _CREATE_SUSPENDED = 4
 _SYNCHRONIZE, _QUERY = 0x100000, 0x1000
 _LONGEST = 60.0  # seconds of one wait, for what has no event of its own
-_GRACE, _LONGEST_GRACE = 0.1, 1.0  # seconds for the bytes of who outlives the program
-_PATIENCE = 1.0  # seconds for the parent's end, once it has closed the pipe
+_GRACE, _LONGEST_GRACE = 0.1, 1.0  # seconds for bytes of processes that outlive the program
+_PATIENCE = 1.0  # seconds for the parent to end, once it has closed the pipe
 _CHUNK = 1 << 16
-_NOBODY: "Any" = None  # in place of the signals' dispositions
+_NO_DISPOSITIONS: "Any" = None  # instead of signal dispositions
 
 
 def run(options: "Options") -> "NoReturn":
@@ -95,7 +95,7 @@ class Monitor:
 
     def __init__(self, options: "Options") -> None:
         self._options = options
-        self._receivers = Receivers(options.receivers, _NOBODY)
+        self._receivers = Receivers(options.receivers, _NO_DISPOSITIONS)
         self._source = _parent_windows.Source()
         environment = _parent_windows.environment(
             self._source, name=options.variable, is_for_all=True
@@ -251,7 +251,7 @@ class Collector:
     def __init__(self, options: "Options") -> None:
         self._parent, self._process, options.command = _parent_of()
         self._began = monotonic()
-        self._receivers = Receivers(options.receivers, _NOBODY)
+        self._receivers = Receivers(options.receivers, _NO_DISPOSITIONS)
         self._reports = Reports(options, self._parent, self._receivers, believes_dumps=False)
         self._chunks: queue.Queue[bytes] = queue.Queue(16)
         threading.Thread(target=self._read, daemon=True).start()
