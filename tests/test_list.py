@@ -68,7 +68,7 @@ class Store(ListTest):
 
     def test_no_store_and_an_empty_one(self) -> None:
         text = "crashenv list: no crashes in %s" % self.store
-        missing = text + ": there is no such folder yet; 'crashenv run COMMAND' makes it"
+        missing = text + ": there is no such folder yet; 'crashenv run COMMAND' creates it"
         self.assertEqual(self.check_complaint("list", status=1), missing)
         given = self.check_complaint("list", "--store", str(self.store), status=1)
         self.assertEqual(given, text + ": there is no such folder")

@@ -124,7 +124,7 @@ class Answers(PeopleTest):
 
     def test_no_time(self) -> None:
         self.assertIn(
-            "'foo' is no time, as are 2h, 7d, today", self.complaint("list", "--since", "foo")
+            "'foo' is not a time such as 2h, 7d, today", self.complaint("list", "--since", "foo")
         )
 
     def test_json_and_raw(self) -> None:

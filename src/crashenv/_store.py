@@ -1,8 +1,8 @@
 """The folder of crash records: one file each, ``TIME-ID.json``, the oldest first by name.
 
-Any number of processes may write, prune and read at once: a file appears whole, by
-rename(2), and whoever finds one gone goes on to the next. Only its owner can read
-it, for a traceback may quote secrets.
+Any number of processes may write, prune and read at once: a file is created whole, by
+rename(2), and a process that finds one missing continues with the next. Only its owner
+can read it, because a traceback may quote secrets.
 """
 
 import errno
@@ -24,15 +24,15 @@ _TIME_SHAPE = "00000000T000000.000000Z-"
 _AS_ZERO = str.maketrans("123456789", "000000000")
 _HEX_DIGITS = "0123456789abcdef"
 _UNFINISHED = ".unfinished"
-_MOST_UNASKED = 50  # records of others, or of one's own, between two looks at all sizes
-_ABANDONED = 3600  # seconds, after which nobody finishes an unfinished file
+_MOST_UNASKED = 50  # records of others, or of our own, between two checks of all sizes
+_ABANDONED = 3600  # seconds; after that, an unfinished file is abandoned
 
 
 def default_folder() -> str:
     """``$XDG_STATE_HOME/crashenv`` (XDG Base Directory Specification 0.8).
 
-    A relative value is invalid there, and so ignored. A user whom nobody knows, as in
-    some containers, has its home in the root. On Windows ``%LOCALAPPDATA%\\crashenv``.
+    A relative value is invalid there, and therefore ignored. An unknown user, as in some
+    containers, has the root as home. On Windows it is ``%LOCALAPPDATA%\\crashenv``.
     """
     if os.name == "nt":
         data = os.environ.get("LOCALAPPDATA", "")
@@ -47,9 +47,9 @@ def default_folder() -> str:
 
 
 def problem(folder: str) -> str:
-    """Why nothing can be kept in ``folder``, which need not exist yet; empty if it can be.
+    """Return why nothing can be stored in ``folder``, which need not exist yet, or "".
 
-    What counts is the nearest folder above that exists: the rest is made when needed.
+    The nearest existing folder above counts: the others are created when needed.
     """
     while not os.path.lexists(folder) and os.path.dirname(folder) != folder:
         folder = os.path.dirname(folder)
@@ -79,12 +79,12 @@ def _is_full(folder: str) -> bool:
 
 
 def files(folder: str) -> "list[str]":
-    """The paths of all records, the oldest first. Raises OSError."""
+    """Return the paths of all records, the oldest first. Raise OSError."""
     return [path for path in candidates(folder) if _status(path) is not None]
 
 
 def candidates(folder: str) -> "list[str]":
-    """As ``files``, but each may still be a link, no regular file, or another user's."""
+    """Do as ``files``, but include links, irregular files, and files of other users."""
     folder = os.path.join(folder, "")
     return [folder + name for name in sorted(os.listdir(folder)) if is_record(name)]
 
@@ -96,7 +96,7 @@ for _name in ("O_CLOEXEC", "O_NONBLOCK", "O_NOFOLLOW", "O_BINARY"):
 
 
 def beginnings(folder: str, size: int) -> "Iterator[tuple[str, bytes | OSError]]":
-    """The path and the first ``size`` bytes of each record, the oldest first. Raises OSError.
+    """Yield the path and the first ``size`` bytes of each record, the oldest first. Raise OSError.
 
     An error takes the place of what cannot be read. What was pruned meanwhile is left out, and what
     is no record: somebody may have put a FIFO there, a link, or a file of another user.
@@ -118,7 +118,7 @@ def beginnings(folder: str, size: int) -> "Iterator[tuple[str, bytes | OSError]]
 
 
 def identifier(path: str) -> str:
-    """The record's id, as its file's name has it."""
+    """Return the record's id from its file's name."""
     return os.path.basename(path)[: -len(_SUFFIX)].rpartition("-")[2]
 
 
@@ -132,7 +132,7 @@ def is_record(name: str) -> bool:
 
 
 def _status(path: str) -> "os.stat_result | None":
-    """Of a record: a regular file of our own user, not reached through a link; else None."""
+    """Return the status of a record: a regular file of our user, not through a link; or None."""
     try:
         status = os.stat(path, follow_symlinks=False)
     except OSError:  # pruned by another monitor
@@ -146,7 +146,7 @@ def _is_ours(status: "os.stat_result") -> bool:
 
 
 class Store:
-    """Writes records into ``folder``, of which it keeps the newest."""
+    """Writes records into ``folder``, and keeps the newest."""
 
     def __init__(
         self, folder: str, most_records: "int | None" = None, most_bytes: "int | None" = None
@@ -157,8 +157,8 @@ class Store:
         self._room = self._unasked = 0  # so that the first record asks
 
     def add(self, identifier: str, content: bytes) -> str:
-        """Write a record, which is JSON, and return its path. Raises OSError."""
-        # The folder is ours alone; those above it are made as any program makes them.
+        """Write a record, which is JSON, and return its path. Raise OSError."""
+        # Only this folder is private; those above it are created with the usual mode.
         try:
             os.makedirs(os.path.dirname(self._folder) or ".", exist_ok=True)
             os.mkdir(self._folder, 0o700)
@@ -180,14 +180,14 @@ class Store:
         return path
 
     def prune(self) -> int:
-        """Remove what is too many or too much; return how many were removed. Raises OSError."""
+        """Remove the oldest beyond the limits; return how many were removed. Raise OSError."""
         before = len(files(self._folder))
         self._room = self._unasked = -1
         self._prune(0, "")
         return before - len(files(self._folder))
 
     def _free(self, wanted: int) -> bool:
-        """Make room on a full disk: the oldest records go, whatever number may be kept."""
+        """Make room on a full disk: remove the oldest records, whatever the limits are."""
         freed = 0
         for path in files(self._folder):
             status = _status(path)
@@ -199,12 +199,12 @@ class Store:
         return freed > 0
 
     def replace(self, path: str, content: bytes) -> None:
-        """Write another content, unless the record was pruned. Raises OSError."""
+        """Replace the content, unless the record was pruned. Raise OSError."""
         if os.path.exists(path):
             self._write(path, content)
 
     def _write(self, path: str, content: bytes) -> None:
-        # Not the process id: every container that shares the folder may be process 1.
+        # Not the process id: in every container that shares the folder it may be 1.
         name = "." + os.urandom(8).hex() + _UNFINISHED
         unfinished = os.path.join(self._folder, name)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
@@ -222,12 +222,12 @@ class Store:
             raise
 
     def _prune(self, added: int, newest: str) -> None:
-        """Remove the oldest that are too many or, but for ``newest``, too much.
+        """Remove the oldest beyond the limits, but not ``newest``.
 
-        That has just been written, and may have the oldest name: a clock may go back.
+        ``newest`` has just been written, but may have the oldest name: a clock may be set back.
 
-        To ask for a thousand sizes takes milliseconds, so that is done only when the
-        ``added`` bytes may be too much.
+        Reading a thousand sizes takes milliseconds, so this is done only if the
+        ``added`` bytes may exceed the limit.
         """
         self._room -= added
         self._unasked -= 1

@@ -1,4 +1,4 @@
-"""``crashenv list``: one row a crash, or one a kind of crash."""
+"""``crashenv list``: one row for each crash, or for each kind of crash."""
 
 import os
 import sys
@@ -28,7 +28,7 @@ def _since(text: str) -> int:
         return times.parse(text)
     except (ValueError, OverflowError):
         examples = '2h, 7d, today, yesterday, 10:00, "2026-11-22 10:00"'
-        raise UsageError("--since: %r is no time, as are %s" % (text, examples)) from None
+        raise UsageError("--since: %r is not a time such as %s" % (text, examples)) from None
 
 
 def _number(text: str) -> int:
@@ -40,38 +40,38 @@ def _number(text: str) -> int:
 STORE = Option(
     "--store",
     "DIR",
-    "where the records are; $XDG_STATE_HOME/crashenv, or\n~/.local/state/crashenv, unless given",
+    "the folder of the records (default: $XDG_STATE_HOME/crashenv,\nor ~/.local/state/crashenv)",
 )
-TRACEBACKS = Option("--tracebacks", "", "also those in a log that stand there without a report")
+TRACEBACKS = Option("--tracebacks", "", "include tracebacks in logs without a report")
 OWN = Option(
     "--own",
     "PATTERN",
-    "the program is what matches PATTERN: /srv/*, mypackage, jobs/*.py;\n"
-    "may be given more than once",
+    "treat matching files as the program's own: /srv/*, mypackage,\n"
+    "jobs/*.py; may be given more than once",
     many=True,
 )
 SINCE = Option(
     "--since",
     "TIME",
-    'only what happened since TIME: "2026-11-22 10:00", "10:00",\n"today", "yesterday", "2h", "7d"',
+    'only crashes since TIME: "2026-11-22 10:00", "10:00", "today",\n"yesterday", "2h", "7d"',
     _since,
 )
 _COMMAND = Command(
     "list",
     "[OPTION...] [FILE...]",
     """\
-List the crashes in the store, the newest last, or those in each FILE: what crashfd
-or crashfile wrote, a log with reports among other lines, or what "crashenv parse"
-printed. A folder is a store, or has such files.
+List the crashes in the store, the newest last, or those in each FILE: the output of
+crashfd or crashfile, a log with reports among other lines, or the output of
+"crashenv parse". A folder may be a store, or contain such files.
 
-SEEN tells how many of them are this same crash: of the same type of exception, in
-the same functions of the program, whatever the line numbers and the message.
+SEEN is how often this same crash happened: the same type of exception in the same
+functions of the program, whatever the line numbers and the message.
 """,
     (
         STORE,
         Option("-g, --group", "", "one row for each kind of crash, with its first and last time"),
         SINCE,
-        Option("--program", "NAME", "only of programs of this name or path, with * and ?"),
+        Option("--program", "NAME", "only programs with this name or path, with * and ?"),
         Option("-n, --newest", "N", "only the newest N", _number),
         TRACEBACKS,
         OWN,
@@ -124,7 +124,7 @@ def _list(values: "Values") -> int:
         _print(rows, values["group"])
     problems.tell()
     if unknown:
-        text = "crashenv list: left out %d that do not name their program, as native dumps\n"
+        text = "crashenv list: left out %d that do not name their program, such as native dumps\n"
         sys.stderr.write(text % len(unknown))
     if problems.unreadable:
         return UNREADABLE
@@ -141,11 +141,11 @@ def nothing_in(values: "Values") -> str:
         return text
     if values["store"]:
         return text + ": there is no such folder"
-    return text + ": there is no such folder yet; 'crashenv run COMMAND' makes it"
+    return text + ": there is no such folder yet; 'crashenv run COMMAND' creates it"
 
 
 def in_order(rows: "list[Row]") -> "list[Row]":
-    """The newest last. A dump has no time: it stays behind what stood before it."""
+    """Sort with the newest last. A dump has no time: it stays after the record before it."""
     times, before = [], ""
     for row in rows:
         before = row["time"] or before
@@ -164,7 +164,7 @@ def add_seen(rows: "list[Row]") -> None:
 def is_meant(row: "Row", values: "Values") -> bool:
     since, program = values["since"], values["program"]
     if since is not None:
-        # What has no time is left out if it is certainly older.
+        # A record without a time is left out if it is certainly older.
         when = times.seconds(row["time"] or row.get("until"))
         if when is not None and when < since:
             return False
@@ -182,7 +182,7 @@ def _matches(path: str, pattern: str) -> bool:
 
 
 def _groups(rows: "list[Row]") -> "list[Row]":
-    """The newest of each fingerprint, with the time of the first."""
+    """Return the newest of each fingerprint, with the time of the first."""
     groups: dict[str, Any] = {}
     for row in rows:
         fingerprint = row["fingerprint"]
@@ -193,7 +193,7 @@ def _groups(rows: "list[Row]") -> "list[Row]":
 
 
 _GAP = 2
-_LEAST_OF_WHAT = 30  # characters, where that many are needed
+_LEAST_OF_WHAT = 30  # characters, if that many are needed
 _LEAST = {"WHERE": 12, "PROGRAM": 8}  # of columns that are cut, the first first
 _LEFT_OUT = ("PID", "PROGRAM", "SEEN")  # then the first of these, and the others at the end
 _TO_THE_RIGHT = ("PID", "SEEN")
@@ -226,7 +226,7 @@ def _print(rows: "list[Row]", grouped: bool) -> None:
 
 
 def _narrowed(room: "dict[str, int]", most: int) -> "dict[str, int]":
-    """The columns that are left, and their sizes, so that WHAT has some room too."""
+    """Return the remaining columns and their sizes, so that WHAT has some room too."""
     wanted = min(_LEAST_OF_WHAT, room["WHAT"])
 
     def missing() -> int:

@@ -1,1 +1,1 @@
-"""Text of crashes -> records: the reading side's core."""
+"""The core of the reading side: it turns the text of crashes into records."""

@@ -1,4 +1,4 @@
-"""A frame of the stream -> a record, whose shape is in ``_schema``."""
+"""Turn a frame of the stream into a record, whose type is in ``records``."""
 
 from crashenv._reading import dumps, own, tracebacks
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 SCHEMA = 1
 _LONGEST_SUMMARY = 200
 _MOST_LEAVES = 20  # of a group, in its summary
-_MAIN = "__main__."  # which is not printed from 3.13 on
+_MAIN = "__main__."  # it is not printed from 3.13 on
 
 
 def record(frame: "Frame") -> "Record":
-    """The record of ``frame``; of whatever bytes, for it never fails."""
+    """Return the record of ``frame``. This never fails, whatever the bytes are."""
     text = frame.body.decode("utf-8", "backslashreplace")
     if frame.kind != "report":
         text = text.replace("\r\n", "\n")
@@ -42,7 +42,7 @@ def record(frame: "Frame") -> "Record":
 
 
 def death(pid: int, time: str, program: str, text: str) -> "Record":
-    """The record of a death that a monitor saw: ``text`` is what it has to say of it.
+    """Return the record of a death that a monitor saw; ``text`` is the monitor's description.
 
     Its first line is the summary. A native dump may follow.
     """
@@ -54,7 +54,7 @@ def death(pid: int, time: str, program: str, text: str) -> "Record":
 
 
 def _begun(kind: str, raw: bytes, fields: "dict[str, str]", text: str) -> "Record":
-    """With what the header says; ``raw`` is what the identifier is made from."""
+    """Return a record with the header's values; the identifier is a hash of ``raw``."""
     return {
         "schema": SCHEMA,
         "id": blake2b(raw, digest_size=8).hexdigest(),
@@ -81,7 +81,7 @@ def _begun(kind: str, raw: bytes, fields: "dict[str, str]", text: str) -> "Recor
 
 
 def summary(record: "Record") -> "tuple[str, str]":
-    """What happened, and where, which may be empty; each for one line."""
+    """Return what happened, and where, which may be empty; each on one line."""
     return record["summary"], record["where"] or ""
 
 
@@ -99,9 +99,9 @@ def _add_dump(result: "Record", text: str) -> None:
 
 
 def _raised_meanwhile(text: str) -> "Optional[Exception_]":
-    """The exception that the interpreter names between the reason and the stacks, if any.
+    """Return the exception that the interpreter names between reason and stacks, if any.
 
-    As "No module named 'encodings'", or that a function returned NULL without setting one.
+    Such as "No module named 'encodings'", or "returned NULL without setting an exception".
     """
     before = text[: max(0, text.find("(most recent call first"))].rpartition("\n")[0]
     reason, _, rest = before.partition("\n")
@@ -115,14 +115,14 @@ def _raised_meanwhile(text: str) -> "Optional[Exception_]":
 
 
 def _add_death(result: "Record", text: str) -> None:
-    """Of a death, the first line tells what happened; a dump may follow."""
+    """Add the values of a death: the first line is the summary; a dump may follow."""
     result["summary"] = _shorten(text.partition("\n")[0])
     start = dumps.find(text)
     frames = []
     if start >= 0:
         result["dump"] = dump = dumps.parse(text[start:].split("\n"))
         frames = dumps.culprit(dump)
-    # Without a frame, only the program tells one killed process from another.
+    # Without frames, killed processes differ only in their program.
     program = [] if frames else [result["program"] or ""]
     _add_place(result, [result["kind"], result["summary"], *program], frames)
     if result["dump"] is not None:
@@ -156,13 +156,13 @@ def _add_exception(result: "Record", text: str) -> None:
 
 
 def _note_sizes(text: str) -> "list[int]":
-    """The header's ``notes``: ``2,1`` of one note with two lines and one with one."""
+    """Parse the header's ``notes``: ``2,1`` for one note with two lines and one with one."""
     sizes = [_number(size) or 0 for size in text.split(",")]
     return sizes if all(sizes) else []
 
 
 def _other_threads(text: str) -> int:
-    """Where the stacks begin that ``crashtraceback=all`` adds."""
+    """Return where the stacks of ``crashtraceback=all`` begin."""
     found = text.find("\n\nThread 0x")
     while found >= 0:
         if dumps.is_thread(text[found + 2 : text.find("\n", found + 2)]):
@@ -172,7 +172,7 @@ def _other_threads(text: str) -> int:
 
 
 def _omitted(text: str) -> int:
-    """What the writer left out."""
+    """Return how many bytes the writer left out."""
     found = text.find("\n[crashenv: ")
     if found < 0:
         return 0
@@ -180,7 +180,7 @@ def _omitted(text: str) -> int:
 
 
 def _summary(exception: "Exception_") -> str:
-    """Of a group, with the exceptions in it that are none themselves."""
+    """Return the summary; for a group, with its leaves."""
     leaves = _leaves(exception)
     text = _last_line(exception)
     if leaves:

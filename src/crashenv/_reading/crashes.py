@@ -1,4 +1,4 @@
-"""The records to be listed and shown: those of a store, or those that files hold."""
+"""The records to list and show: those of a store, or those in files."""
 
 import os
 import sys
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     Row = dict[str, Any]
 
 
-SCHEMA = 1  # that we can read
-# What stands in a record before its header, and so in the first bytes of its file.
+SCHEMA = 1  # the one that we can read
+# The keys before the header in a record, and so in the first bytes of its file.
 _FRONT = 4096  # bytes
 _SHARED = ("kind", "program", "fingerprint", "summary", "where")  # by many records
 _ADDED = ("seen", "first", "until")  # to a row
@@ -30,7 +30,7 @@ _LONGEST_LINE = 1 << 26  # bytes; a report of 4 MiB, all control characters, has
 
 
 class Problems:
-    """What could not be read; told once each, at the end."""
+    """What could not be read; each problem is printed once, at the end."""
 
     def __init__(self, command: str) -> None:
         self.unreadable = False
@@ -70,10 +70,10 @@ def rows(
     tracebacks: bool = False,
     tell: "Optional[Callable[[int], None]]" = None,
 ) -> "list[Row]":
-    """The records, newest last; of those of a store only what ``list`` shows, and ``path``.
+    """Return the records, newest last; those of a store only with ``path`` and what ``list`` shows.
 
     Each of ``files`` may be a folder: a store, or one of crash outputs and logs. A row
-    without a time may have ``until``, the latest that it can be. ``tell`` is called with
+    without a time may have ``until``, its latest possible time. ``tell`` is called with
     the number of bytes that are read next; without ``files``, with 1 for each record.
     """
     tell = tell or _tell_nobody
@@ -116,7 +116,7 @@ def _of_store(folder: str, problems: Problems, tell: "Callable[[int], None]") ->
 def _of_folder(
     folder: str, problems: Problems, tracebacks: bool, tell: "Callable[[int], None]"
 ) -> "list[Row]":
-    """The records in all regular files of a folder, but for those that a store wrote."""
+    """Return the records in all regular files of a folder, except those of a store."""
     found: list[Row] = []
     try:
         names = sorted(os.listdir(folder))
@@ -131,7 +131,7 @@ def _of_folder(
 
 
 def _with_until(rows: "list[Row]", path: str) -> "list[Row]":
-    """A dump has no time. It is not newer than what stands behind it, nor than its file."""
+    """Add ``until``: a dump has no time, but is not newer than the next record or its file."""
     if all(row["time"] for row in rows) or not os.path.isfile(path):
         return rows
     from crashenv._wire import timestamp
@@ -145,7 +145,7 @@ def _with_until(rows: "list[Row]", path: str) -> "list[Row]":
 
 
 def whole(row: "Row") -> "Optional[Record]":
-    """All of a record; None if its file was removed meanwhile, or is none any more."""
+    """Return the whole record; None if its file was removed, or is no longer a record."""
     if "path" not in row:
         return {key: row[key] for key in row if key not in _ADDED}  # type: ignore[return-value]
     record: Record | None = _loaded_file(row["path"])
@@ -156,7 +156,7 @@ def whole(row: "Row") -> "Optional[Record]":
 
 
 def _front(path: str, content: "bytes | OSError", problems: Problems) -> "Optional[Row]":
-    """What stands before the header, as we write it; else all of the record."""
+    """Return the part before the header, as we write it; otherwise the whole record."""
     if isinstance(content, OSError):
         problems.add_error(path, content)
         return None
@@ -190,7 +190,7 @@ def _loaded(data: bytes) -> "Any":
 
 
 def _checked(value: "Any", problems: Problems) -> "Optional[Row]":
-    """``value`` if it is a record that we can read."""
+    """Return ``value`` if it is a record that we can read."""
     schema = value.get("schema") if isinstance(value, dict) else None
     if isinstance(schema, int) and schema > SCHEMA:
         problems.add_newer()
@@ -205,7 +205,7 @@ _NULL = type(None)
 
 
 def _has_types(value: "dict[str, Any]") -> bool:
-    """What is listed; the rest is shown as it is."""
+    """Return whether the listed values have the right types; others are shown as they are."""
     try:
         return (
             type(value["id"])
@@ -228,7 +228,7 @@ def _has_types(value: "dict[str, Any]") -> bool:
 def _of_file(
     path: str, problems: Problems, tracebacks: bool, tell: "Callable[[int], None]"
 ) -> "Iterator[Row]":
-    """The records in a crash output, in a log, or in what ``parse`` or a store wrote."""
+    """Return the records in a crash output, a log, or a file of ``parse`` or a store."""
     from crashenv._reading import files
 
     try:
@@ -269,7 +269,7 @@ def _of_chunks(chunks: "Iterator[bytes]", problems: Problems, tracebacks: bool) 
 
 
 def _lines(first: bytes, chunks: "Iterator[bytes]") -> "Iterator[bytes]":
-    """Lines that are neither empty nor longer than any record."""
+    """Yield the lines that are neither empty nor longer than any record."""
     pieces: list[bytes] = []
     size = 0
     chunk: bytes | None = first

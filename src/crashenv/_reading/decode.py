@@ -1,7 +1,7 @@
-"""JSON text -> its value, without the 7 ms that importing ``json`` takes.
+"""Decode JSON without the 7 ms that importing ``json`` takes.
 
-What does the work there is ``_json.make_scanner`` (Lib/json/scanner.py), which wants an object
-with a decoder's attributes. Only where there is none, on PyPy, ``json`` itself is loaded.
+``json`` itself uses ``_json.make_scanner`` (Lib/json/scanner.py), which needs an object
+with a decoder's attributes. On PyPy, which does not have it, ``json`` is loaded.
 """
 
 import sys
@@ -28,12 +28,12 @@ else:
     _scan: "Any" = make_scanner(_context)
 
     def _decode(text: str) -> "Any":
-        """Raises ValueError if it is not one value of JSON, RecursionError if it is too deep."""
-        text = text.strip("\ufeff \t\n\r")  # an editor may have put a mark before it
+        """Decode one JSON value. Raise ValueError, or RecursionError if it is too deep."""
+        text = text.strip("\ufeff \t\n\r")  # an editor may have written a byte order mark
         try:
             value, end = _scan(text, 0)
         except (StopIteration, SystemError):
-            # SystemError: 3.10 and 3.11 look for json.decoder's exception, which is not loaded.
+            # SystemError: 3.10 and 3.11 look up json.decoder's exception, which is not loaded.
             raise ValueError("no JSON") from None
         if end != len(text):
             raise ValueError("more than one value of JSON")

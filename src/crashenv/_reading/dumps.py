@@ -1,4 +1,4 @@
-"""The text that ``faulthandler`` writes -> what it tells, for CPython 3.9 to 3.15 and PyPy."""
+"""Parse the text that ``faulthandler`` writes, on CPython 3.9 to 3.15 and PyPy."""
 
 from crashenv._reading.tracebacks import Place, base
 
@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 
     from crashenv.records import CFrame, Dump, Thread
 
-# As in faulthandler.c, where one of them got a hyphen.
+# As in faulthandler.c; one of them got a hyphen later.
 _SIGNALS = {
     "Segmentation fault": "SIGSEGV",
     "Aborted": "SIGABRT",
@@ -30,7 +30,7 @@ _kept: "dict[str, Place]" = {}
 
 
 def parse(lines: "list[str]") -> "Dump":
-    """What ``lines`` tell. Of others' lines among them nothing is told."""
+    """Parse ``lines``, and ignore other lines among them."""
     dump: Dump = {
         "reason": None,
         "signal": None,
@@ -54,13 +54,13 @@ def parse(lines: "list[str]") -> "Dump":
 
 
 def find(text: str) -> int:
-    """Where in ``text`` a dump begins; -1 if there is none."""
+    """Return where in ``text`` a dump begins; -1 if there is none."""
     found = [("\n" + text).find("\n" + mark) for mark in (*_REASONS, *_STACKS)]
     return min([start for start in found if start >= 0], default=-1)
 
 
 def threads(lines: "list[str]") -> "list[Thread]":
-    """Each thread whose stack is among ``lines``."""
+    """Return the threads whose stacks are in ``lines``."""
     found: list[Thread] = []
     for line in lines:
         if line.startswith(_STACKS):
@@ -71,7 +71,7 @@ def threads(lines: "list[str]") -> "list[Thread]":
 
 
 def is_thread(line: str) -> bool:
-    """Whether the stack of another thread follows, as ``crashtraceback=all`` adds it."""
+    """Return whether the stack of another thread follows, as from ``crashtraceback=all``."""
     return line.startswith("Thread 0x") and line.endswith(" (most recent call first):")
 
 
@@ -141,7 +141,7 @@ _HANDLERS = ("python", "pypy", "libpython", "libpypy", "libc.", "libc-", "libpth
 
 
 def library(dump: "Dump") -> "str | None":
-    """The library in which it happened, of a C stack (3.14): ``libmine.so in crash``.
+    """Return the library of the crash from a C stack (3.14): ``libmine.so in crash``.
 
     On top of that stack are the interpreter's handler and the C library, which called it.
     """

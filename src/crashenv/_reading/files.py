@@ -1,4 +1,4 @@
-"""A file's bytes, to its end or for as long as it grows."""
+"""Read a file's bytes, to its end or as it grows."""
 
 import os
 import stat
@@ -12,20 +12,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 CHUNK = 1 << 16
-_PAUSE = 0.25  # seconds between two looks at a file that did not grow
+_PAUSE = 0.25  # seconds between two checks of a file that did not grow
 
 STANDARD_INPUT = "-"
 
 
 def open_shared(path: str, flags: int = 0) -> int:
-    """To read; others may rename or remove the file meanwhile. Raises OSError."""
+    """Open for reading; the file may be renamed or removed meanwhile. Raise OSError."""
     if os.name == "nt":
         return windows.open_to_read(path)
     return os.open(path, os.O_RDONLY | flags)
 
 
 def open_file(path: str) -> int:
-    """A descriptor to read from; ``-`` is standard input. Raises OSError."""
+    """Return a descriptor to read from; ``-`` is standard input. Raise OSError."""
     if path == STANDARD_INPUT:
         return 0
     fd = open_shared(path)
@@ -36,7 +36,7 @@ def open_file(path: str) -> int:
 
 
 def chunks(fd: int) -> "Iterator[bytes]":
-    """To the end of the file. Raises OSError."""
+    """Yield the bytes to the end of the file. Raise OSError."""
     while True:
         data = os.read(fd, CHUNK)
         if not data:
@@ -45,7 +45,7 @@ def chunks(fd: int) -> "Iterator[bytes]":
 
 
 class Followed:
-    """A file that grows, is rotated away and made anew (as tail(1) -F follows it)."""
+    """A file that grows, is rotated and created again, followed as by tail(1) -F."""
 
     def __init__(self, path: str) -> None:
         """Raises OSError."""
@@ -54,9 +54,9 @@ class Followed:
         self._position = 0
 
     def chunks(self) -> "Iterator[bytes | None]":
-        """What comes, for ever; ``b""`` where nothing comes for now, None where a file ends.
+        """Yield new bytes for ever; ``b""`` if nothing comes for now, None at a file's end.
 
-        What is no regular file ends where it ends. Raises OSError.
+        A file that is not a regular one is read to its end. Raises OSError.
         """
         while True:
             data = os.read(self._fd, CHUNK)
@@ -74,7 +74,7 @@ class Followed:
             time.sleep(_PAUSE)
 
     def _has_ended(self) -> bool:
-        """Whether to go on from the beginning, of a new file or of this one."""
+        """Return whether to continue at the beginning, of a new file or of this one."""
         status = os.fstat(self._fd)
         if status.st_size < self._position:
             os.lseek(self._fd, 0, os.SEEK_SET)
@@ -87,9 +87,9 @@ class Followed:
             if (now.st_dev, now.st_ino) == (status.st_dev, status.st_ino):
                 return False
             new = open_file(self._path)
-        except OSError:  # rotated away, and not made anew yet
+        except OSError:  # rotated, and not created again yet
             return False
-        # What was written between the last read and the rotation comes first.
+        # Bytes written between the last read and the rotation come first.
         rest = os.read(self._fd, CHUNK)
         if rest:
             os.lseek(self._fd, -len(rest), os.SEEK_CUR)

@@ -1,22 +1,22 @@
-"""Bytes of a crash output -> frames, of any stream: ours, a log, or nothing of ours at all.
+"""Split bytes into frames. The stream may be a crash output, a log, or anything else.
 
 A *report* is a header line and as many bytes as it announces (see ``_wire``). If
-these end with a newline, the report is intact and nothing inside is looked at, so
-that no message can forge or hide one. If they do not, or the stream ends before,
-something cut it: its writer ran out of time, or bytes were lost. Then the next
-header may stand anywhere in what it announced, in the middle of a line too.
+these end with a newline, the report is intact and its content is not examined, so
+that no message can forge or hide a report. Otherwise, or if the stream ends earlier,
+the report was cut off: its writer ran out of time, or bytes were lost. Then the next
+header may be anywhere in the announced bytes, even in the middle of a line.
 
-By chance, what a cut report announces may end after a newline in the middle of a
-later one. That is believed if what follows is no header, no dump and not the end,
-and if a header inside is that of a report which reaches beyond, over no other
-header, and that looks like a report in two of these: where it begins, where the
-first one is to end, where it ends itself. Or if a line of a stack follows.
+By chance, the announced bytes of a cut report may end after a newline in the middle of
+a later report. This is assumed if they are followed by something other than a header,
+a dump or the end, and if they contain the header of a report that extends further,
+over no other header, and looks like a report at two of these positions: at its
+beginning, at the end of the first one, at its own end. Or if a line of a stack follows.
 
-A *dump* is what ``faulthandler`` wrote outside any report; other lines may stand in it,
+A *dump* is the output of ``faulthandler`` outside any report; it may contain other lines,
 which another process, a progress bar or the interpreter itself wrote meanwhile. A
-*traceback* is one that stands in a log without a header; they are given if asked for.
-All else is skipped and counted. The time is linear in the bytes, the memory bounded by
-two of the largest reports.
+*traceback* is one in a log without a header; tracebacks are returned on request.
+Everything else is skipped and counted. The time is linear in the bytes, the memory is
+limited to two of the largest reports.
 """
 
 from bisect import bisect_left, bisect_right
@@ -27,8 +27,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
-# A header that announces more is not believed until its end has come: headers in it
-# count, and the middle is dropped. Four times the default crashlimit.
+# A header that announces more is not trusted until its end has arrived: headers in it
+# count, and the middle is dropped. This is four times the default crashlimit.
 LARGEST = 1 << 22
 _LONGEST_HEADER = 1 << 14
 _LONGEST_NUMBER = 20  # digits
@@ -71,7 +71,7 @@ _UNKNOWN = -2  # there may be one when more has come
 
 
 class Frame:
-    """A report or a dump, as it stood in the stream.
+    """A report or a dump, as it was in the stream.
 
     ``kind`` is ``"report"`` or ``"dump"``; ``fields`` is the header, decoded;
     ``raw`` is all bytes, ``body`` those without the header. ``damage`` is None,
@@ -97,10 +97,10 @@ class Frame:
 
 
 class Splitter:
-    """Takes a stream in pieces of any size, gives its frames as soon as they are complete.
+    """Accepts a stream in pieces of any size, returns its frames as soon as they are complete.
 
     The frames do not depend on the pieces. ``skipped`` counts the bytes that
-    belong to none. With ``tracebacks``, those that have no header are frames too.
+    belong to no frame. With ``tracebacks``, those without a header are frames too.
     """
 
     def __init__(self, tracebacks: bool = False) -> None:
@@ -120,15 +120,15 @@ class Splitter:
         self._certain = 0  # a header that cuts every report which announces to reach over it
 
     def feed(self, data: bytes) -> "list[Frame]":
-        """The frames that are complete with ``data``."""
+        """Return the frames that ``data`` completes."""
         self._buffer += data
         return self._split() if len(self._buffer) >= self._wanted else []
 
     def flush(self) -> "list[Frame]":
-        """The frames that are complete if nothing follows for a while.
+        """Return the frames that are complete if nothing follows for a while.
 
-        Only a dump, which has no end of its own, and a report that looks as if it
-        had been cut wait for what follows.
+        Only a dump, which has no end mark, and a report that may have been cut off
+        wait for more bytes.
         """
         self._last_chance = True
         frames = self._split()
@@ -139,7 +139,7 @@ class Splitter:
         return frames + self._taken()
 
     def close(self) -> "list[Frame]":
-        """The rest, at the end of the stream, cut reports too. Then another may begin."""
+        """Return the rest at the end of the stream, also cut reports. Another may begin then."""
         self._last_chance = self._final = True
         frames = self._split()
         if self._large is not None:
@@ -181,7 +181,7 @@ class Splitter:
     # --- reports
 
     def _pass_report(self, start: int) -> int:
-        """Take the report at ``start``; return where it ends."""
+        """Read the report at ``start``; return where it ends."""
         body, announced = self._header(start)
         if body == _UNKNOWN and not self._final:
             self._need(start)
@@ -212,7 +212,7 @@ class Splitter:
         return stop
 
     def _pass_damaged_header(self, start: int) -> int:
-        """Take what it says, and as its body what follows, up to the next header."""
+        """Read its values, and as its body everything up to the next header."""
         if not self._buffer.startswith(_LIKELY_START, start):
             self._was_cut = True
             return self._pass_lookalike(start)
@@ -225,7 +225,7 @@ class Splitter:
         return stop
 
     def _header(self, start: int) -> "tuple[int, int]":
-        """Where the body of the report at ``start`` begins, and how long it is to be."""
+        """Return where the body of the report at ``start`` begins, and its announced length."""
         # Another one in the same line: this is none, for no value has a space.
         other = self._buffer.find(_START, start + 1, start + _LONGEST_HEADER)
         stop = start + _LONGEST_HEADER if other < 0 else other
@@ -242,7 +242,7 @@ class Splitter:
         return _NONE, 0
 
     def _is_intact(self, start: int, body: int, end: int) -> bool:
-        """Whether the report that is to end at ``end`` does so (see the module)."""
+        """Return whether the report really ends at ``end`` (see the module)."""
         buffer = self._buffer
         if buffer[end - 1] != _NEWLINE:
             return False
@@ -264,7 +264,7 @@ class Splitter:
         return True
 
     def _reaches_beyond(self, start: int, inner: int, end: int) -> bool:
-        """Whether the header at ``inner`` is that of a report in which ``end`` is by chance."""
+        """Return whether ``end`` is by chance inside the report whose header is at ``inner``."""
         body, announced = self._header(inner)
         inner_end = body + announced
         if body < 0 or announced > LARGEST or inner_end <= end:
@@ -283,7 +283,7 @@ class Splitter:
         return begins_well + goes_on_well + ends_well >= 2
 
     def _is_boundary(self, start: int, position: int) -> bool:
-        """Whether a header or a dump begins at ``position``, or the stream ends."""
+        """Return whether a header or a dump begins at ``position``, or the stream ends."""
         following = bytes(self._buffer[position : position + _LONGEST_START])
         if following.startswith(_STARTS):
             return True
@@ -293,7 +293,7 @@ class Splitter:
         return not following
 
     def _is_in_body(self, start: int, end: int) -> bool:
-        """Whether the line at ``start`` looks like one of a report that ends at ``end``."""
+        """Return whether the line at ``start`` looks like one of a report that ends at ``end``."""
         if self._buffer.startswith(_IN_BODY, start):
             return True
         line = bytes(self._buffer[start : min(end, start + _LONGEST_HEADER)])
@@ -302,7 +302,7 @@ class Splitter:
         return is_last and name.replace(b".", b"").replace(b"_", b"").isalnum()
 
     def _next_start(self, start: int, end: int) -> int:
-        """Where, on any column before ``end``, a header or a fatal error begins; or -1."""
+        """Return where a header or a fatal error begins, in any column before ``end``; or -1."""
         stop = end + len(_START) - 1
         found = self._buffer.find(_START, start, stop)
         while found >= 0 and self._header(found)[0] == _NONE:
@@ -347,7 +347,7 @@ class Splitter:
     # --- text outside reports
 
     def _pass_text(self, start: int) -> int:
-        """Skip or take the text at ``start``; return where a header may stand, or the end."""
+        """Skip or read the text at ``start``; return where a header may be, or the end."""
         found = self._buffer.find(_START, start)
         stop = len(self._buffer) if found < 0 else found
         if found < 0 and not self._final:
@@ -379,7 +379,7 @@ class Splitter:
         return stop
 
     def _undecided(self, start: int) -> int:
-        """Where, at the end of the buffer, something begins that only more bytes can tell."""
+        """Return where something begins at the buffer's end that needs more bytes to decide."""
         stop = len(self._buffer)
         begin = self._buffer.rfind(b"\n", start) + 1 or start
         if begin == stop:
@@ -396,12 +396,12 @@ class Splitter:
         return stop
 
     def _fatal(self, start: int, stop: int) -> int:
-        """Where the reason of a fatal error begins, on whatever column; -1 if none does."""
+        """Return where the reason of a fatal error begins, in any column; -1 if none does."""
         found = [self._buffer.find(mark, start, stop) for mark in _FATAL_REASONS]
         return min([place for place in found if place >= 0], default=-1)
 
     def _leave_text(self, start: int, stop: int) -> None:
-        """Before ``stop`` there was text: does a line begin there, or was one cut?"""
+        """After text before ``stop``, note whether a line begins there, or one was cut."""
         begin = self._buffer.rfind(b"\n", start, stop) + 1 or start
         if begin > start or self._at_line_start:
             line = bytes(self._buffer[begin:stop])
@@ -409,11 +409,11 @@ class Splitter:
             self._was_cut = self._is_in_dump() or _START.startswith(line)
 
     def _pass_inside_line(self, start: int) -> int:
-        """What looks like a header in the middle of a line: is it one, because the line was cut?
+        """Decide whether a line was cut, and its rest is a header.
 
-        Where nothing else tells that it was cut, it has to be a header that a log's
-        line cannot hide a report with: its report reaches over no other. And it has
-        to begin or to end as a report does.
+        If nothing else shows that it was cut, it must be a header with which a log's
+        line cannot hide a report: its report extends over no other. And it must begin or
+        end like a report.
         """
         body, announced = self._header(start)
         end = body + announced
@@ -445,7 +445,7 @@ class Splitter:
         return start + len(_START)
 
     def _pass_dump(self, dump: "_Dump | _Traceback", position: int, stop: int) -> int:
-        """Take the lines of ``dump``; return where it ends, or ``stop``."""
+        """Read the lines of ``dump``; return where it ends, or ``stop``."""
         while position < stop:
             newline = self._buffer.find(b"\n", position, min(stop, position + _LONGEST_LINE))
             end = stop if newline < 0 else newline + 1
@@ -456,7 +456,7 @@ class Splitter:
         return position
 
     def _is_in_dump(self) -> bool:
-        """Whether the last line certainly was one of a dump or a traceback."""
+        """Return whether the last line was certainly one of a dump or a traceback."""
         return self._dump is not None and not self._dump.left_over
 
     def _end_dump(self) -> None:
@@ -470,9 +470,9 @@ class Splitter:
 
 
 class _Starts:
-    """Where in the buffer a header may begin, each byte looked at but once.
+    """The positions in the buffer where a header may begin; each byte is examined only once.
 
-    A search for each report, in all that it announces, would take the square of the time.
+    A search in the announced bytes of each report would take quadratic time.
     """
 
     def __init__(self, buffer: bytearray) -> None:
@@ -483,14 +483,14 @@ class _Starts:
         self._of_lines: list[int] = []
 
     def forget(self, size: int) -> None:
-        """The buffer's first ``size`` bytes are gone."""
+        """Forget the first ``size`` bytes of the buffer."""
         self._gone += size
         if len(self._all) > _MOST_FORGOTTEN:
             for places in (self._all, self._of_lines):
                 del places[: bisect_left(places, self._gone)]
 
     def last(self, start: int, end: int) -> int:
-        """As the buffer's rfind(_START, start, end)."""
+        """Return the same as the buffer's rfind(_START, start, end)."""
         self._look(end)
         index = bisect_right(self._all, self._gone + end - len(_START)) - 1
         if index < 0 or self._all[index] < self._gone + start:
@@ -498,7 +498,7 @@ class _Starts:
         return self._all[index] - self._gone
 
     def is_line_between(self, start: int, end: int) -> bool:
-        """Whether one at the beginning of a line lies wholly there."""
+        """Return whether a header at the beginning of a line is completely between them."""
         self._look(end)
         index = bisect_left(self._of_lines, self._gone + start)
         last = self._gone + end - len(_START)
@@ -520,7 +520,7 @@ class _Starts:
 
 
 class _NeedMore(Exception):
-    """What begins at ``position`` cannot be told before ``wanted`` bytes are there."""
+    """At ``position``, ``wanted`` bytes are needed to decide what begins there."""
 
     def __init__(self, position: int, wanted: int) -> None:
         super().__init__()
@@ -531,7 +531,7 @@ class _NeedMore(Exception):
 class _Large:
     """A report of which only the beginning and the end are kept.
 
-    Of one without a good header, ``announced`` is where to give up.
+    Without a valid header, ``announced`` is where to give up.
     """
 
     def __init__(self, header: bytes, announced: int, is_headless: bool = False) -> None:
@@ -566,9 +566,9 @@ class _Large:
 
 
 class _Search:
-    """Finds, in the text before ``stop``, where dumps begin, looking once at each place.
+    """Finds where dumps begin in the text before ``stop``, and examines each position once.
 
-    They begin with a line; a fatal error also in the middle of one.
+    They begin at the beginning of a line; a fatal error also in the middle of one.
     """
 
     def __init__(self, buffer: bytearray, stop: int, starts: "tuple[bytes, ...]") -> None:
@@ -604,10 +604,10 @@ class _Search:
 
 
 class _Text:
-    """Lines, of which the middle is dropped when they are too many.
+    """Lines, of which the middle is dropped if there are too many.
 
-    ``size`` bytes were kept. Lines that may belong to it, if another follows that
-    certainly does, wait: ``left_over`` bytes of them.
+    ``size`` bytes were kept. ``left_over`` bytes of lines are waiting: they belong to it
+    if they are followed by a line that certainly does.
     """
 
     kind = ""
@@ -657,7 +657,7 @@ class _Dump(_Text):
         self._threads: set[bytes] = set()
 
     def add(self, line: bytes) -> bool:
-        """Whether ``line`` may belong to this dump, to which it has been added then."""
+        """Add ``line`` if it may belong to this dump; return whether it may."""
         if line in (b"\n", b"\r\n"):
             self._wait(line)
             return self.left_over < _LONGEST_LINE
@@ -685,14 +685,14 @@ class _Dump(_Text):
         return True
 
     def _other(self, line: bytes) -> bool:
-        """A line of somebody else's, which belongs to it if more of the dump follows."""
+        """Handle a foreign line, which belongs to the dump if more of the dump follows."""
         self._others += 1
         self._wait(line)
         return self._others <= (_MOST_BETWEEN if self._has_stack else _MOST_BEFORE_STACK)
 
 
 def _threads_in(line: bytes) -> "set[bytes]":
-    """What ``faulthandler`` shows but once: each thread, and one of them as the current one."""
+    """Return what ``faulthandler`` prints only once: each thread, and a current one."""
     words = line.split(b" ", 3)  # a name may follow the number (3.14)
     is_current = words[0] == b"Current"
     shown = {b"" if words[0] == b"Stack" else words[2 if is_current else 1]}
@@ -702,14 +702,14 @@ def _threads_in(line: bytes) -> "set[bytes]":
 
 
 def _is_frame(line: bytes) -> bool:
-    """As in a dump, and not as in a traceback, where a comma stands before "in"."""
+    """Return whether it is a frame of a dump: a traceback has a comma before "in"."""
     place = line.partition(b'", line ')[2]
     is_python = line.startswith(_FRAME_LINE) and b" in " in place and b", in " not in place
     return is_python or line.startswith((b"  Binary file", b"  <", b"  ...", *_IN_DUMP[-4:]))
 
 
 class _Traceback(_Text):
-    """The lines of a traceback that stands in a log, and of those that are chained to it."""
+    """The lines of a traceback in a log, and of the tracebacks that are chained to it."""
 
     kind = "traceback"
 
@@ -754,7 +754,7 @@ _CHAIN_LINKS = (
 
 
 def _decoded(header: bytes) -> "dict[str, str]":
-    """The fields of a header line; the later of two that have the same key."""
+    """Return the fields of a header line; the later of two with the same key counts."""
     fields = {}
     for item in header[len(_START) :].rstrip(b"\n").decode("latin-1").split(" "):
         key, equals, value = item.partition("=")
@@ -764,7 +764,7 @@ def _decoded(header: bytes) -> "dict[str, str]":
 
 
 def _unquoted(value: str) -> str:
-    """``value`` without its percent-encoding (RFC 3986, section 2.1)."""
+    """Return ``value`` without its percent-encoding (RFC 3986, section 2.1)."""
     first, *rest = value.encode("latin-1").split(b"%")
     pieces = [first]
     for piece in rest:

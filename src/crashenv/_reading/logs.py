@@ -58,7 +58,7 @@ _WRITER_KEYS = ("stream", "_PID", "_BOOT_ID", "SYSLOG_IDENTIFIER", "container_id
 
 
 class Log:
-    """Takes a log in pieces of any size, and gives the frames in it, as Splitter does."""
+    """Accepts a log in pieces of any size, and returns the frames in it, like Splitter."""
 
     def __init__(self, tracebacks: bool = False, depth: int = _MOST_PREFIXES) -> None:
         self._is_with_tracebacks = tracebacks
@@ -79,11 +79,11 @@ class Log:
 
     @property
     def skipped(self) -> int:
-        """Bytes that belong to no frame, of prefixed lines those behind the prefix."""
+        """Return how many bytes belong to no frame, without the prefixes of lines."""
         return self._skipped + sum(one.skipped for one in self._all())
 
     def feed(self, data: bytes) -> "list[Frame]":
-        """The frames that are complete with ``data``."""
+        """Return the frames that ``data`` completes."""
         if self._is_crlf:
             data = self._return + data
             self._return = b"\r" if data.endswith(b"\r") else b""
@@ -100,7 +100,7 @@ class Log:
         return self._taken()
 
     def flush(self) -> "list[Frame]":
-        """The frames that are complete if nothing follows for a while."""
+        """Return the frames that are complete if nothing follows for a while."""
         self._end_line()
         frames = self._taken()
         for one in self._all():
@@ -108,7 +108,7 @@ class Log:
         return frames
 
     def close(self) -> "list[Frame]":
-        """The rest, at the end of the stream. Then another may begin."""
+        """Return the rest at the end of the stream. Then another may begin."""
         self._end_line()
         frames = self._taken()
         for one in self._all():
@@ -189,7 +189,7 @@ class Log:
         return newline + 1 - start + (announced if announced <= LARGEST else 0)
 
     def _pass_text(self, data: bytes, start: int, stop: int) -> int:
-        """Take the lines between; return where the last one begins, if it has not ended."""
+        """Read the lines between; return where the last one begins, if it has not ended."""
         end = data.rfind(b"\n", start, stop) + 1
         if not end:
             return start
@@ -203,7 +203,7 @@ class Log:
         return end
 
     def _first_candidate(self, data: bytes, start: int, end: int) -> int:
-        """The first line with a mark that does not begin it; ``end`` if there is none."""
+        """Return the first line with a mark that is not at its beginning, or ``end``."""
         first = end
         for mark in self._marks:
             found = data.find(mark, start, first)
@@ -344,7 +344,7 @@ class _Stream:
 
 
 def _pattern(prefix: bytes) -> bytes:
-    """A regular expression for ``prefix`` on other lines of the same writer."""
+    """Return a regular expression for ``prefix`` on other lines of the same writer."""
     import re
 
     pattern, position = b"", 0

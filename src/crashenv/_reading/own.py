@@ -1,4 +1,4 @@
-"""Whose code a frame is: the program's own, a launcher's, a library's or the interpreter's."""
+"""Decide whether a frame is the program's own, a launcher's, a library's or the interpreter's."""
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ _INTERPRETER = (
     "/lib_pypy/",
 )
 _ARCHIVES = (".zip/", ".egg/", ".whl/")
-# Texts that have no file and are the program's; others were made by a library or by the
+# Names without a file that are the program's; others come from a library or from the
 # interpreter: "<frozen runpy>", "<unknown>" of ast, "<attrs generated init ...>".
 _PROGRAMS = ("<string>", "<stdin>", "<console>")
 _CYTHON = (".pyx", ".pxi", ".pxd")
@@ -41,9 +41,9 @@ _patterns: "list[Callable[[str], Any]]" = []
 
 
 def prefer(patterns: "Sequence[str]") -> None:
-    """From now on, what matches one of these is own, where a crash has any of it.
+    """From now on, treat matches of these patterns as own, in crashes that have any.
 
-    A pattern is a shell's, of a whole path or of folders and names in it: ``/srv/*``,
+    A pattern is like a shell's, for a whole path or for folders and names in it: ``/srv/*``,
     ``myapp``, ``jobs/*.py``.
     """
     if not patterns:
@@ -79,7 +79,7 @@ def kind(frame: "StackFrame") -> "tuple[bool, str]":
 
 
 def is_own(file: str) -> bool:
-    """Whether ``file`` is the program's, and not the interpreter's nor a library's."""
+    """Return whether ``file`` is the program's, not the interpreter's or a library's."""
     return _kind(file)[0]
 
 

@@ -1,7 +1,7 @@
-"""The text that ``traceback`` prints -> what it tells, for CPython 3.9 to 3.15 and PyPy.
+"""Parse the text that ``traceback`` prints, on CPython 3.9 to 3.15 and PyPy.
 
-Never fails: of a text that is damaged or no traceback at all it tells what it
-finds. One look at each line, and no recursion but into groups, which is bounded.
+This never fails: it returns what it finds in a damaged text, or one that is no traceback.
+It examines each line once, and recurses only into groups, to a limited depth.
 """
 
 from crashenv._reading import own
@@ -42,11 +42,11 @@ _IN_NAME = str.maketrans("", "", ".<>")
 def parse(
     text: str, notes: "Sequence[int]" = (), message: int = 0, program: "str | None" = None
 ) -> "Optional[Exception_]":
-    """The exception that ``text`` shows, which is the last one of its chain.
+    """Return the exception in ``text``, which is the last one of its chain.
 
-    ``message`` tells how many lines its message has, and ``notes`` how many each of its
+    ``message`` is how many lines its message has, and ``notes`` how many each of its
     notes has (PEP 678): both are printed alike, and a message may quote a chain of
-    exceptions. 0, where nobody knows: then the text is guessed from, and from where
+    exceptions. If it is unknown, it is 0: then it is guessed from the text and from where
     ``program`` is.
     """
     if text.endswith("\n"):
@@ -70,7 +70,7 @@ def parse(
 
 
 def _without_message(text: str, count: int) -> "tuple[str, list[str]]":
-    """``text`` without its last ``count`` lines, and these; none where they are no message."""
+    """Return ``text`` without its last ``count`` lines, and these, if they are a message."""
     lines = text.split("\n")
     tail = lines[len(lines) - count :] if 0 < count < len(lines) else []
     if not tail or any(map(omitted, tail)) or _split_type(tail[0])[0] is None:
@@ -90,7 +90,7 @@ def _take_notes(exception: "Exception_", sizes: "Sequence[int]") -> None:
 
 
 def omitted(line: str) -> int:
-    """How many bytes the writer left out, if ``line`` says so; else 0."""
+    """Return how many bytes the writer left out, if ``line`` says so; otherwise 0."""
     begin, end = _OMISSION
     if line.startswith(begin) and line.endswith(end):
         count = line[len(begin) : -len(end)]
@@ -103,9 +103,9 @@ _TITLES = ("Exception in thread ", "Exception ignored in thread ", "Process ")
 
 
 def _begin(items: "list[Item]") -> int:
-    """Past "Exception in thread ...:" and the like, whatever lines the thread's name has.
+    """Skip "Exception in thread ...:" and the like, even if the thread's name has several lines.
 
-    What was never raised, as many a cause, has no header and no frames.
+    An exception that was never raised, as some causes, has no header and no frames.
     """
     first = items[0] if items else ""
     if isinstance(first, str) and first.startswith(_TITLES):
@@ -130,11 +130,11 @@ def _begin(items: "list[Item]") -> int:
 
 
 def _begin_of_quotation(items: "list[Item]", begin: int, program: "str | None") -> int:
-    """Where, in the message of the last exception, another program's chain is quoted.
+    """Return where the message of the last exception quotes another program's chain.
 
-    A header without a link before it stands in a message. The links behind it are the
-    program's if the last exception's traceback begins where this program does, else they
-    were quoted too. Returns the number of items if nothing was.
+    A header without a link before it is in a message. The links after it are the
+    program's if the last exception's traceback begins where this program does; otherwise
+    they are quoted too. Without a quotation, return the number of items.
     """
     quoted = 0
     for index in range(begin + 1, len(items)):
@@ -177,10 +177,10 @@ def _first_file(items: "list[Item]", start: int) -> "str | None":
 
 
 def _with_groups(lines: "list[str]") -> "list[Any]":
-    """Take the margins of exception groups away.
+    """Remove the margins of exception groups.
 
-    Of groups whose last sub-exception is a group, only the innermost gets a rule
-    below. And 3.11 prints some lines in groups without a margin.
+    If the last sub-exception of a group is a group, only the innermost has a rule
+    below. 3.11 prints some lines in groups without a margin.
     """
     root: list[Any] = []
     regions = [root]
@@ -251,9 +251,9 @@ def _sub_exceptions(exception: "Exception_", children: "list[Any]", depth: int) 
 def _chain(
     items: "list[Item]", start: int, depth: int, end: "int | None" = None
 ) -> "Optional[Exception_]":
-    """The last exception of a chain, and by way of it the others.
+    """Return the last exception of a chain, and through it the others.
 
-    From ``end`` on, nothing links: there is a message.
+    From ``end`` on there are no links, but a message.
     """
     bounds, links = [start], []
     quotes = 0
@@ -332,7 +332,7 @@ def _exception(items: "list[Item]", depth: int) -> "Optional[Exception_]":
 
 
 def _last_of_message(name: "str | None", message: "list[str]") -> int:
-    """Where notes begin, where that is sure: they are printed as a message's other lines are."""
+    """Return where notes begin, if that is certain: they look like further lines of a message."""
     if name == "KeyError":  # shows its argument's repr(), which may have more than a line
         return _end_of_repr(message)
     for index, line in enumerate(message):
@@ -342,7 +342,7 @@ def _last_of_message(name: "str | None", message: "list[str]") -> int:
 
 
 def _end_of_repr(lines: "list[str]") -> int:
-    """After how many lines a repr() ends: one of a line has no open bracket, and no blank first."""
+    """Return after how many lines a repr() ends: then no bracket is open, and no blank is first."""
     if lines[0] != lines[0].strip():
         return len(lines)
     depth = 0
@@ -354,7 +354,7 @@ def _end_of_repr(lines: "list[str]") -> int:
 
 
 def _split_type(line: str) -> "tuple[Optional[str], str]":
-    """``module.Name: message`` -> the name and the message; no name if it cannot be one."""
+    """Split ``module.Name: message`` into name and message; no name if it cannot be one."""
     name, _, message = line.partition(": ")
     if not _ and name.endswith(":"):
         name = name[:-1]
@@ -364,7 +364,7 @@ def _split_type(line: str) -> "tuple[Optional[str], str]":
 
 
 def _frames(items: "list[Item]", position: int, exception: "Exception_") -> int:
-    """Take the frames at ``position``; return where the message begins."""
+    """Read the frames at ``position``; return where the message begins."""
     frames = exception["frames"]
     cut = False
     while position < len(items):
@@ -398,7 +398,7 @@ def _is_cut(items: "list[Item]", position: int) -> bool:
 
 
 def _after_cut(items: "list[Item]", position: int) -> int:
-    """Where something begins that is whole, behind the line that tells of the omission."""
+    """Return where something complete begins after the line about the omission."""
     position += 1 if omitted(str(items[position])) else 2
     for after in range(position, len(items)):
         if isinstance(items[after], Place):
@@ -499,7 +499,7 @@ def _new_place(text: str, lines: "list[str]") -> Place:
 
 
 def _source(lines: "list[str]") -> "tuple[Optional[str], Optional[list[int]]]":
-    """The source in ``lines``, and what is marked in it."""
+    """Return the source in ``lines``, and the marked columns."""
     sources: list[str] = []
     begin = end = -1
     for line in lines:
@@ -514,7 +514,7 @@ def _source(lines: "list[str]") -> "tuple[Optional[str], Optional[list[int]]]":
 
 
 def _index(line: str, column: int) -> int:
-    """Which character of ``line`` stands in a terminal's ``column``."""
+    """Return the index of the character of ``line`` in a terminal's ``column``."""
     if line.isascii():
         return column
     from unicodedata import east_asian_width
