@@ -85,7 +85,7 @@ from crashenv._monitor import loop
 def fail(*args): raise RuntimeError("broken")
 loop.Monitor.%s = fail
 """
-        for name in ("_read", "_handle", "_let_go", "_take_leave"):
+        for name in ("_read", "_handle", "_let_go", "_finish"):
             with self.subTest(name):
                 lines = self.broken(patch % name, "import sys; sys.exit(5)")
                 self.assertTrue(lines, name)
