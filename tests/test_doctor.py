@@ -61,7 +61,7 @@ class Crashes(DoctorTest):
         ):
             self.assertEqual(found[name], [kind, kind], name)
 
-    def test_no_way_in(self) -> None:
+    def test_not_activated(self) -> None:
         if INSTALLED:
             self.skipTest("crashenv is installed here")
         self.env["PYTHONPATH"] = importable()
