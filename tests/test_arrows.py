@@ -20,7 +20,7 @@ import crashenv
 SOURCES = Path(crashenv.__file__).parent
 SELDOM = {path.stem for path in (SOURCES / "_seldom").glob("*.py")} - {"__init__"}
 DYING = {
-    *("__init__", "_api", "_wire", "_crash", "_crash_rare", "_seldom"),
+    *("__init__", "_api", "_hooks", "_wire", "_crash", "_crash_rare", "_seldom"),
     *("_seldom." + name for name in SELDOM),
 }
 # Each ends in a different way, and prints what was imported by then.
@@ -49,7 +49,7 @@ def imports(source: str) -> set[str]:
     nodes: list[ast.AST] = [ast.parse(source)]
     while nodes:
         node = nodes.pop()
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+        if isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "''"):
             nodes += node.orelse
             continue
         if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "crashenv":

@@ -21,7 +21,7 @@ from tests.driver import ROOT, SITECUSTOMIZE, ProgramTest, obey_permissions, run
 
 SOURCE = ROOT / "src" / "crashenv"
 DYING = {
-    *("__init__", "_api", "_wire", "_crash", "_crash_rare"),
+    *("__init__", "_api", "_hooks", "_wire", "_crash", "_crash_rare"),
     *("_seldom/" + path.stem for path in (SOURCE / "_seldom").glob("*.py")),
 }
 

@@ -58,6 +58,7 @@ CRASHES = {
 NOT_IMPORTED = {
     "crashenv._crash",
     "crashenv._crash_rare",
+    "crashenv._hooks",
     "crashenv._monitor.jobs",
     "crashenv._monitor.windows",
     "crashenv._parent_windows",

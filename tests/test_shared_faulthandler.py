@@ -87,6 +87,25 @@ class Shared(WatchedTest):
             with self.subTest(options):
                 self.check_silent([*options, "-c", VIEW, path])
 
+    def test_enable_that_fails(self) -> None:
+        """As without a file in ``sys.stderr``: no frame of ours is in what it raises."""
+        program = """
+            import faulthandler, io, os, sys, traceback
+            stderr = sys.stderr
+            for wrong in (None, io.StringIO()):
+                sys.stderr = wrong
+                try: faulthandler.enable()
+                except Exception: traceback.print_exc(file=stderr)
+                print(faulthandler.is_enabled())
+            sys.stderr = stderr
+            if 'DIE' in os.environ: os.kill(os.getpid(), 11)
+            faulthandler.enable(file='x')
+            """
+        result = self.run_both(program)
+        self.assertIn(b"UnsupportedOperation", result.stderr)
+        self.assertEqual(result.stdout, b"False\nFalse\n")
+        self.assertIn("most recent call first", self.run_with(program, env={"DIE": "1"}).dump)
+
     def test_core_signals_that_the_program_registers(self) -> None:
         program = """
             import faulthandler, os, signal

@@ -67,7 +67,8 @@ def main() -> int:
 
 def _sources(package: Path) -> Iterator[Path]:
     yield from (
-        package / name for name in ("__init__.py", "_crash.py", "_crash_rare.py", "_api.py")
+        package / name
+        for name in ("__init__.py", "_hooks.py", "_crash.py", "_crash_rare.py", "_api.py")
     )
     yield from sorted((package / "_seldom").glob("*.py"))
 

@@ -15,39 +15,19 @@ done by ``_seldom``, and at a crash by ``_crash``.
 
 import sys
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
+if "":  # the compiler drops it, type checkers do not: these names would cost a start 0.05 %
     from typing import Any
 
-    from crashenv._api import activate, set_crash_output
-    from crashenv._listening import Pipe, Reader, read
-    from crashenv._loghandler import LogHandler
-    from crashenv._seldom.family import note
-    from crashenv._starting import start_monitor
+    from crashenv._api import activate as activate
+    from crashenv._api import set_crash_output as set_crash_output
+    from crashenv._listening import Pipe as Pipe
+    from crashenv._listening import Reader as Reader
+    from crashenv._listening import read as read
+    from crashenv._loghandler import LogHandler as LogHandler
+    from crashenv._seldom.family import note as note
+    from crashenv._starting import start_monitor as start_monitor
 
-__all__ = (
-    "LogHandler",
-    "Pipe",
-    "Reader",
-    "activate",
-    "note",
-    "read",
-    "set_crash_output",
-    "start_monitor",
-)
 __version__ = "0.1.0"
-
-# Public names by module, imported when they are asked for (PEP 562).
-_PUBLIC = {
-    "LogHandler": "_loghandler",
-    "Pipe": "_listening",
-    "Reader": "_listening",
-    "activate": "_api",
-    "note": "_seldom.family",
-    "read": "_listening",
-    "set_crash_output": "_api",
-    "start_monitor": "_starting",
-}
 
 # "python -m trace" shows what a module does whose globals have a __file__.
 _FILE = __file__
@@ -56,33 +36,31 @@ del __file__
 # What the hooks, ``_crash`` and ``_seldom`` have in common:
 #
 # output    the crash output, see ``_seldom.outputs``; None if there is none
-# hold      the code of _wire, _crash and _crash_rare; names: the namespace it is executed in
+# hold      the code of what is executed later, by name; names: the namespaces that it is
+#           executed in, by the names of their files
 # taken     functions as they were at the start, whatever the program does to modules later
-# lock      of writing, and of the output; guard: of taps, the streams that are read along
 # faults    faulthandler's own functions; "asked": whether the program enabled it; "ours" and
 #           "theirs": the signals that register() was called for
 # genuine   threading's own excepthook, of each time that it was loaded
-# reported  id() of the exception that was reported; stored: of one that is no crash
+#
+# and what ``_crash`` adds.
 _Namespace: "Any" = type(sys.implementation)  # types.SimpleNamespace
-_state: "Any" = _Namespace(output=None, hold=None, names=(), genuine=())
+_state: "Any" = _Namespace(output=None, hold=None, names={})
 _started = False
 
 
-if not TYPE_CHECKING:  # which would take any name for one of ours
+def __getattr__(name: str) -> "Any":
+    if name == "__file__":
+        return _FILE
+    from crashenv._seldom import public
 
-    def __getattr__(name: str) -> "Any":
-        if name == "__file__":
-            return _FILE
-        if name not in _PUBLIC:
-            raise AttributeError("module %r has no attribute %r" % (__name__, name))
-        module = "crashenv." + _PUBLIC[name]
-        __import__(module)
-        found = globals()[name] = getattr(sys.modules[module], name)
-        return found
+    return public.attribute(globals(), name)
 
 
 def __dir__() -> "list[str]":
-    return list(__all__)
+    from crashenv._seldom import public
+
+    return list(public.NAMES)
 
 
 def _start(is_implicit: bool = True) -> None:
@@ -161,124 +139,129 @@ def _use(state: "Any", output: "Any", is_main: bool = True) -> None:
 
     At a crash there may be no path, no descriptor and no memory left to load it.
     """
-    os = sys.modules["os"]
     if state.hold is None:
-        import _thread
-        from _frozen_importlib_external import MAGIC_NUMBER
-        from _weakref import ref
-        from marshal import loads
-
-        state.hold, folder = [], _FILE[:-11]
-        for name in ("_wire", "_crash", "_crash_rare"):
-            cached = "%s__pycache__/%s.%s.pyc" % (folder, name, sys.implementation.cache_tag)
-            try:
-                fd = os.open(cached, os.O_RDONLY)
-                code = os.read(fd, 1 << 20)
-                os.close(fd)
-                status = os.stat(folder + name + ".py")
-                stamp = status[8].to_bytes(4, "little") + status[6].to_bytes(4, "little")
-            except (OSError, OverflowError):
-                code = stamp = b""
-            if sys.flags.optimize or code[:16] != MAGIC_NUMBER + b"\0\0\0\0" + stamp:
-                from crashenv._seldom import code as from_loader
-
-                code = from_loader.of(__spec__, name)
-            state.hold.append(code)
-        state.use, state.loads, state.exec, state.exc_info = _use, loads, exec, sys.exc_info
-        state.names_for, state.least = _names, _report_least
-        state.reported = state.stored = state.progress = state.forking = 0
-        state.taps, state.may_import, state.awaits_forks = {}, True, False
-        state.lock, state.guard = _thread.allocate_lock(), _thread.allocate_lock()
-        time = sys.modules["time"]
-        state.taken = {
-            "fstat": os.fstat, "write": os.write, "getpid": os.getpid, "lseek": os.lseek,
-            "lockf": getattr(os, "lockf", None), "F_TLOCK": 2, "F_ULOCK": 0,  # unistd.h
-            "monotonic": time.monotonic, "sleep": time.sleep, "time_ns": time.time_ns,
-            "_count": _thread._count, "get_ident": _thread.get_ident,
-            "get_native_id": getattr(_thread, "get_native_id", _thread.get_ident),  # WebAssembly
-            "allocate_lock": _thread.allocate_lock,
-        }  # fmt: skip
-        stub = _stub
-        # Both names: exceptiongroup, code and others compare the one with the other.
-        hook = stub("excepthook", sys.__excepthook__)
-        if sys.excepthook is sys.__excepthook__:
-            sys.excepthook = hook
-        sys.__excepthook__ = state.excepthook = hook
-        hook = stub("unraisablehook", sys.__unraisablehook__)
-        if sys.unraisablehook is sys.__unraisablehook__:
-            sys.unraisablehook = hook
-        sys.__unraisablehook__ = hook
-        state.stub = stub
-        if hasattr(sys, "last_traceback") or sys.implementation.name != "cpython":
-            import atexit
-
-            atexit.register(stub("at_exit", None))
-        else:
-            # It goes away when the interpreter stores an uncaught exception there.
-            sentinel: set[int] = set()
-            sys.last_traceback = sentinel  # type: ignore[assignment]
-            state.sentinel = ref(sentinel, stub("before_hook", None))
-        # multiprocessing's modules are seen to arrive at no cost for other imports: what an
-        # entry of sys.meta_path costs each import pays, but a folder's finder is its own.
-        # Its copies are where this package was installed.
-        state.finder = finder = _Namespace(find_spec=stub("find_spec", None))
-        cache, site = sys.path_importer_cache, _FILE[:-20]
-        cache.setdefault(site + "multiprocess", finder)
-        cache.setdefault(site + "billiard", finder)
-        folder = getattr(os, "__file__", "os.py")[:-5] + "multiprocessing"
-        if cache.setdefault(folder, finder) is not finder:
-            from crashenv._seldom import workers
-
-            workers.patch(state)
-            workers.watch(state, cache[folder])
-        # threading calls it, as its last step, when it is loaded, again and elsewhere too.
-        module, name = os, "register_at_fork"
-        if hasattr(os, name):
-            os.register_at_fork(after_in_child=stub("forked", None))
-        else:
-            module, name = _thread, "_set_sentinel"
-            if sys.version_info >= (3, 13):
-                name = "_get_main_thread_ident"
-        setattr(module, name, stub(name, getattr(module, name)))
-        if "threading" in sys.modules:
-            _patch_threading(state, vars(sys.modules["threading"]))
+        _hold(state)
+        _hook_in(state)
         state.faults = {}
         if is_main:  # elsewhere faulthandler would point at an interpreter that goes away
             try:
                 import faulthandler
             except ImportError:  # some builds have none
-                own: dict[str, Any] = {}
+                pass
             else:
                 own = vars(faulthandler)
-                state.faults = faults = {"asked": own["is_enabled"](), "ours": (), "theirs": ()}
-            for name in ("enable", "disable", "is_enabled", "register", "unregister"):
-                if name in own:
-                    faults[name], own[name] = own[name], stub(name, None)
+                names = ("enable", "disable", "is_enabled", "register", "unregister")
+                # Module attributes that a function provides (PEP 562), when they are asked for.
+                state.faults = faults = {name: own.pop(name) for name in names if name in own}
+                own["__getattr__"] = _stub("provide", None)
+                faults.update(module=own, asked=faults["is_enabled"](), ours=(), theirs=())
     state.output, faults = output, state.faults
-    if faults and output is not None and output.dumps >= 0:
-        _signal: Any = __import__("_signal")  # PyPy has not loaded it yet
-        # It has one descriptor; where the program wants it for itself, it gets it.
+    if not faults or output is None or output.dumps < 0:
+        return
+    _signal: Any = __import__("_signal")  # PyPy has not loaded it yet
+    # It has one descriptor; where the program wants it for itself, it gets it.
+    try:
+        if not faults["asked"]:
+            faults["enable"](output.dumps)
+        register, ours = faults["register"], faults["ours"]
+        # Their default action dumps core, and enable() leaves them out (signal(7)).
+        for name in ("SIGQUIT", "SIGSYS", "SIGTRAP", "SIGXCPU"):
+            signum = getattr(_signal, name)
+            is_free = signum in ours or not _signal.getsignal(signum)
+            if is_free and signum not in faults["theirs"]:
+                # chain: the default action follows; the killing signal stays the same
+                register(signum, output.dumps, True, signum != output.signal)
+                ours = (*ours, signum)
+        if output.signal:
+            register(output.signal, output.dumps, True, False)
+            ours = (*ours, output.signal)
+        faults["ours"] = ours
+    except (AttributeError, KeyError, OSError, RuntimeError, ValueError):
+        pass  # Windows has no register(), and none of these signals
+
+
+def _hold(state: "Any") -> None:
+    """Read the files that are executed later, and take the functions that they use."""
+    import _thread
+    from _frozen_importlib_external import MAGIC_NUMBER
+    from marshal import loads
+
+    os, time = sys.modules["os"], sys.modules["time"]
+    state.hold = {}
+    for name in ("_hooks", "_wire", "_crash", "_crash_rare"):
+        path = _FILE[:-11] + "%s" + name + "%s"
         try:
-            if not faults["asked"]:
-                faults["enable"](output.dumps)
-            register, ours, theirs = faults["register"], faults["ours"], faults["theirs"]
-            # Their default action dumps core, and enable() leaves them out (signal(7)).
-            for name in ("SIGQUIT", "SIGSYS", "SIGTRAP", "SIGXCPU"):
-                signum = getattr(_signal, name)
-                if signum not in theirs and (signum in ours or not _signal.getsignal(signum)):
-                    # chain: the default action follows; the killing signal stays the same
-                    register(signum, output.dumps, True, signum != output.signal)
-                    ours = (*ours, signum)
-            if output.signal:
-                register(output.signal, output.dumps, True, False)
-                ours = (*ours, output.signal)
-            faults["ours"] = ours
-        except (AttributeError, KeyError, OSError, RuntimeError, ValueError):
-            pass  # Windows has no register(), and none of these signals
+            cached = path % ("__pycache__/", ".%s.pyc" % sys.implementation.cache_tag)
+            fd = os.open(cached, os.O_RDONLY)
+            code = os.read(fd, 1 << 20)
+            os.close(fd)
+            status = os.stat(path % ("", ".py"))
+            stamp = status[8].to_bytes(4, "little") + status[6].to_bytes(4, "little")
+        except (OSError, OverflowError):
+            code = stamp = b""
+        if sys.flags.optimize or code[:16] != MAGIC_NUMBER + b"\0\0\0\0" + stamp:
+            from crashenv._seldom import code as from_loader
+
+            code = from_loader.of(__spec__, name)
+        state.hold[name] = code
+    state.use, state.loads, state.exec, state.exc_info = _use, loads, exec, sys.exc_info
+    state.names_for, state.least, state.stub = _names, _report_least, _stub
+    state.taken = {
+        "fstat": os.fstat, "write": os.write, "getpid": os.getpid, "lseek": os.lseek,
+        "lockf": getattr(os, "lockf", None), "F_TLOCK": 2, "F_ULOCK": 0,  # unistd.h
+        "monotonic": time.monotonic, "sleep": time.sleep, "time_ns": time.time_ns,
+        "_count": _thread._count, "get_ident": _thread.get_ident,
+        "get_native_id": getattr(_thread, "get_native_id", _thread.get_ident),  # WebAssembly
+        "allocate_lock": _thread.allocate_lock,
+    }  # fmt: skip
+
+
+def _hook_in(state: "Any") -> None:
+    """Put the stubs where the interpreter, and what is imported later, looks them up."""
+    os, cache = sys.modules["os"], sys.path_importer_cache
+    # Both names: exceptiongroup, code and others compare the one with the other.
+    for name in ("excepthook", "unraisablehook"):
+        original = getattr(sys, "__%s__" % name)
+        hook = _stub(name, original)
+        if getattr(sys, name) is original:
+            setattr(sys, name, hook)
+        setattr(sys, "__%s__" % name, hook)
+        setattr(state, name, hook)
+    # multiprocessing's modules are seen to arrive at no cost for other imports: what an
+    # entry of sys.meta_path costs each import pays, but a folder's finder is its own.
+    # Its copies are where this package was installed.
+    state.finder = finder = _Namespace(find_spec=_stub("find_spec", None))
+    cache.setdefault(_FILE[:-20] + "multiprocess", finder)
+    cache.setdefault(_FILE[:-20] + "billiard", finder)
+    found = cache.setdefault(getattr(os, "__file__", "os.py")[:-5] + "multiprocessing", finder)
+    has_fork, is_first = hasattr(os, "register_at_fork"), not hasattr(sys, "last_traceback")
+    if is_first:
+        # It goes away when the interpreter stores an uncaught exception there.
+        from _weakref import ref
+
+        sentinel: set[int] = set()
+        sys.last_traceback = sentinel  # type: ignore[assignment]
+        state.sentinel = ref(sentinel, _stub("before_hook", None))
+    if has_fork:
+        # What is registered directly would keep this namespace until the interpreter's last
+        # collection, from 3.11 on: 0.15 % of a start. Before, it is never freed: cheaper.
+        forked = state.forked = _stub("forked", None)
+        if sys.version_info >= (3, 11):
+            from _weakref import proxy
+
+            forked = proxy(forked)
+        os.register_at_fork(after_in_child=forked)
+        # threading calls it, as its last step, when it is loaded, again and elsewhere too.
+        vars(os)["register_at_fork"] = _stub("register_at_fork", os.register_at_fork)
+    is_usual = has_fork and is_first and sys.implementation.name == "cpython"
+    if not is_usual or found is not finder or "threading" in sys.modules:
+        from crashenv._seldom import present
+
+        present.hook_in(state, is_first)
 
 
 def _stub(entry: str, original: "Any") -> "Any":
-    """What the interpreter calls. It looks whether there is anything to do, and for whom.
+    """What the interpreter calls in place of ``original``: ``_hooks``, and at a crash ``_crash``.
 
     With defaults in place of a closure: fewer objects that the garbage collector counts.
     """
@@ -286,116 +269,40 @@ def _stub(entry: str, original: "Any") -> "Any":
     def call(
         *args: "Any", _entry: str = entry, _original: "Any" = original, **kwargs: "Any"
     ) -> "Any":
-        entry, state, value = _entry, _state, None
-        if entry == "excepthook":
-            value = args[1] if args[2:] else None
-        elif entry == "invoke":
-            value = state.exc_info()[1]
-        elif entry == "store":
-            args[0].__dict__["_invoke_excepthook"] = args[1]
-            return None
-        elif entry == "unraisablehook":
-            message = getattr(args[0], "err_msg", None) if args else None
-            if type(message) is str and message.startswith("Exception ignored in thread "):
-                value = args[0].exc_value
-        elif entry == "before_hook" or entry == "at_exit":
-            if entry == "at_exit" or sys.__dict__.get("excepthook") is not state.excepthook:
-                value = sys.__dict__.get("last_value")
-        elif entry == "forked":
-            value = state.output
-            if "multiprocess" in sys.modules or "billiard" in sys.modules:
-                try:
-                    from crashenv._seldom import workers
-
-                    workers.patch(state)
-                except Exception:  # a damaged installation
-                    pass
-            if not state.names and value is not None and value.forked is None:
-                try:
-                    status = state.taken["fstat"](value.fd)
-                    if (status[2], status[1]) == value.identity:
-                        return None
-                except OSError:
-                    pass
-        elif entry == "register_at_fork" or entry[0] == "_":  # see below
-            names = getattr(kwargs.get("after_in_child"), "__globals__", None)
-            if names is None:
-                names = getattr(sys.modules.get("threading"), "__dict__", {})
-            if names.get(entry) is call:  # a copy, which each thread would call
-                names[entry] = _original
-            _patch_threading(state, names)
-        elif entry == "find_spec":
-            return _find_spec(state, *args)
-        else:  # the program calls faulthandler
-            try:
-                from crashenv._seldom.faults import call as function
-            except Exception:  # a damaged installation
-                return state.faults[entry](*args, **kwargs)
-            return function(state, entry, *args, **kwargs)
-        if value is not None and state.output is not None:
-            names = _names(state, entry)
+        if _entry == "excepthook":
+            if args[2:] and args[1] is not None and _state.output is not None:
+                names = _names(_state, _entry)
+                if names is not None:
+                    return names[_entry](_original, *args)
+                _report_least(_state, _entry, args[1])
+        elif _entry != "before_hook" or (
+            sys.__dict__.get("last_value") is not None
+            and sys.__dict__.get("excepthook") is not _state.excepthook
+        ):
+            names = _names(_state, _entry, ("_hooks",))
             if names is not None:
-                return names[entry](_original, *args)
-            _report_least(state, entry, value)
-        if entry == "invoke":
-            return args[0].__dict__["_invoke_excepthook"]
+                return names[_entry](call, _original, *args, **kwargs)
+            if _entry == "invoke":
+                _report_least(_state, _entry, _state.exc_info()[1])
+                return args[0].__dict__["_invoke_excepthook"]
         return None if _original is None else _original(*args, **kwargs)
 
     return call
 
 
-def _find_spec(state: "Any", name: str, target: "Any" = None) -> "Any":
-    """The first search in a package's folder: from now on its own finder searches."""
-    for folder in sys.modules[name.rpartition(".")[0]].__path__:
-        if sys.path_importer_cache.get(folder) is state.finder:
-            for hook in sys.path_hooks:
-                try:
-                    finder = hook(folder)
-                except ImportError:
-                    continue
-                sys.path_importer_cache[folder] = finder
-                try:
-                    from crashenv._seldom import workers
-
-                    workers.watch(state, finder)
-                except Exception:  # a damaged installation
-                    pass
-                return finder.find_spec(name, target)
-    return None
-
-
-def _patch_threading(state: "Any", names: "dict[str, Any]") -> None:
-    """``Thread._invoke_excepthook`` becomes a property, see ``_crash_rare.invoke``.
-
-    ``names`` are threading's, or those of another module, or of one half loaded.
-    """
-    thread: Any = names.get("Thread")
-    if "_MainThread" not in names or not hasattr(thread, "_bootstrap_inner"):
-        return
-    if not isinstance(vars(thread).get("_invoke_excepthook"), property):
-        # From 3.10 on; before, only what is there when we come can be the genuine one.
-        state.genuine += (names.get("__excepthook__", names["excepthook"]),)
-        replaced = property(_stub("invoke", None), _stub("store", None))
-        thread._invoke_excepthook = replaced
-
-
-def _names(state: "Any", entry: str) -> "Any":
+def _names(state: "Any", entry: str, files: "Any" = ("_wire", "_crash", "_crash_rare")) -> "Any":
     """The namespace with ``entry`` in it; None where the code cannot be executed any more.
 
     Two threads may make one at once: all that changes is in ``state``.
     """
-
     try:
-        names = state.names
-        if entry not in names:
-            names = {**state.taken, "state": state, "sys": sys}
-            # The last names of each file: one that a full disk left empty has none.
-            for code, last in zip(state.hold, ("timestamp", "unlock_record", "is_open")):
-                if entry not in names:
-                    code = state.loads(code[16:]) if code.__class__ is bytes else code
-                    state.exec(code, names)
-                    names[last]
-            state.names = names
+        names = state.names.get(files) or {**state.taken, "state": state, "sys": sys}
+        for name in files:
+            if entry not in names:
+                code = state.hold[name]
+                state.exec(state.loads(code[16:]) if code.__class__ is bytes else code, names)
+        names[entry]
+        state.names[files] = names
         return names
     except BaseException:  # no memory, an audit hook that raises, builtins that are gone
         return None

@@ -1,5 +1,6 @@
 """``set_crash_output`` and ``activate``: the same functions, called by the program itself."""
 
+import _thread
 import os
 
 import crashenv
@@ -84,8 +85,8 @@ def set_crash_output(
 def _exchange(output: "Any") -> None:
     """Hold the lock of writing, so that no thread writes to a copy that is being closed."""
     state = crashenv._state
-    lock: Any = getattr(state, "lock", None)
-    locked = lock is not None and lock.acquire(True, _LONGEST_WAIT)
+    lock = vars(state).setdefault("lock", _thread.allocate_lock())
+    locked = lock.acquire(True, _LONGEST_WAIT)
     try:
         before = state.output
         if before is not None and before.dumps >= 0:

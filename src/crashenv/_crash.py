@@ -10,7 +10,7 @@ from the exception to the exit.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import sys
-    from _thread import _count, get_native_id
+    from _thread import _count, allocate_lock, get_native_id
     from os import F_TLOCK, F_ULOCK, fstat, getpid, lockf, lseek, write
     from time import time_ns
     from types import TracebackType
@@ -20,8 +20,22 @@ if TYPE_CHECKING:
 
     state: Any = None  # of the start
 
+# What threads that crash at once share. Each may execute this, so the first one counts.
+for name, value in (
+    ("lock", allocate_lock()),  # of writing, and of the output
+    ("guard", allocate_lock()),  # of taps, the streams that are read along
+    ("taps", {}),
+    ("reported", 0),  # id() of the exception that was reported
+    ("stored", 0),  # of one that is no crash
+    ("progress", 0),
+    ("forking", 0),
+    ("may_import", True),
+    ("awaits_forks", False),
+):
+    vars(state).setdefault(name, value)
 # The modules whose frames an uncaught exception of the main thread starts in.
 OUTERMOST = ("__main__", "runpy")
+IS_WHOLE = header, timestamp  # or NameError: a full disk left the file before this one empty
 LAST = "last_exc" if sys.version_info >= (3, 12) else "last_value"
 NOT_CRASHES = (SystemExit, KeyboardInterrupt)
 SMALL_LIMIT = 200  # of recursion, from which our own frames would take a noticeable part
@@ -112,7 +126,7 @@ def excepthook(
 
 def rest() -> "dict[str, Any]":
     """The namespace, with the second half in it. May raise what an audit hook raises."""
-    names, code = globals(), state.hold[2]
+    names, code = globals(), state.hold["_crash_rare"]
     if "report" not in names:
         state.exec(state.loads(code[16:]) if code.__class__ is bytes else code, names)
     return names if names["is_open"] else {}  # its last; KeyError if the file was cut off

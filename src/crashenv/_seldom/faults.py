@@ -16,13 +16,62 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+NAMES = ("enable", "disable", "is_enabled", "register", "unregister")
 
-def call(state: "Any", name: str, *args: "Any", **kwargs: "Any") -> "Any":
+
+def functions(state: "Any") -> "dict[str, Any]":
+    """What a program finds in the module under each name."""
+    given = {name: _function(state, name) for name in NAMES if name in state.faults}
+    if sys.implementation.name == "cpython":  # elsewhere nothing goes away at once
+        given["enable"] = _enable(state)
+    return given
+
+
+def _function(state: "Any", name: str) -> "Any":
+    def function(*args: "Any", **kwargs: "Any") -> "Any":
+        return call(state, name, *args, **kwargs)
+
+    call, hide = _call, getattr(sys.modules.get("__pypy__"), "hidden_applevel", None)
+    if hide is not None:  # PyPy leaves such functions out of tracebacks
+        function, call = hide(function), hide(call)
+    function.__name__ = function.__qualname__ = name
+    return function
+
+
+def _enable(state: "Any") -> "Any":
+    """A function without a frame: one of ours would be in the traceback of what it raises.
+
+    It often raises, where ``sys.stderr`` is None or no file. So the interpreter is given
+    the genuine function for each call, in an object that goes away after it.
+    """
+    faults = state.faults
+
+    class Call:
+        __call__ = faults["enable"]  # a function in C is not bound to the object
+
+        def __del__(self) -> None:
+            if faults["is_enabled"]():
+                faults["asked"] = True
+            else:
+                state.use(state, state.output)
+
+    class Enable:
+        def for_call(self) -> "Any":
+            if not faults["asked"]:
+                faults["disable"]()
+            return Call()
+
+        __call__ = property(for_call)
+
+    return Enable()
+
+
+def _call(state: "Any", name: str, *args: "Any", **kwargs: "Any") -> "Any":
     """Do, return and raise for the program what the function ``name`` would."""
     faults = state.faults
     ours, theirs = faults["ours"], faults["theirs"]
     if name == "disable" and not faults["asked"] and not args and not kwargs:
-        return False
+        return False if sys.implementation.name == "cpython" else None
     signum = args[0] if args else kwargs.get("signum")
     if name == "unregister" and signum in ours and signum not in theirs:
         return False

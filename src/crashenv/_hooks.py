@@ -1,0 +1,161 @@
+"""What the stubs of the start do, but for an exception of the main thread.
+
+It is executed in a namespace of its own the first time that one of them is called: when
+``threading`` or ``multiprocessing`` arrives, in a forked child, when a thread dies, when
+the program asks for faulthandler. It has ``state`` and the functions that were taken at
+the start, as ``_crash`` has. Each function is named after its stub, and is called with
+the stub, with what that stands in for, and with its arguments.
+"""
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import sys
+    from os import fstat
+    from typing import Any
+
+    state: Any = None  # of the start
+
+
+def report(entry: str, value: "Any", *args: "Any") -> "Any":
+    """What ``entry`` of ``_crash_rare`` returns; None if there is nothing to report.
+
+    Then the caller does what happens without us.
+    """
+    if value is None or state.output is None:
+        return None
+    names = state.names_for(state, entry)
+    if names is None:
+        state.least(state, entry, value)
+        return None
+    return names[entry](*args) or state
+
+
+# --- the end
+
+
+def unraisablehook(stub: "Any", original: "Any", *args: "Any") -> None:
+    """A raw thread has died; or an exception was ignored, which is no crash."""
+    message = getattr(args[0], "err_msg", None) if args else None
+    is_crash = type(message) is str and message.startswith("Exception ignored in thread ")
+    if not is_crash or not report("unraisablehook", args[0].exc_value, original, *args):
+        original(*args)
+
+
+def before_hook(stub: "Any", original: "Any", reference: "Any") -> None:
+    """The stub has seen that a hook of the program's is going to be called."""
+    report("before_hook", sys.__dict__.get("last_value"), original, reference)
+
+
+def at_exit(stub: "Any", original: "Any") -> None:
+    report("at_exit", sys.__dict__.get("last_value"), original)
+
+
+# --- threads
+
+
+def invoke(stub: "Any", original: "Any", thread: "Any") -> "Any":
+    """The getter of ``Thread._invoke_excepthook``."""
+    function = report("invoke", state.exc_info()[1], original, thread)
+    return thread.__dict__["_invoke_excepthook"] if function in (None, state) else function
+
+
+def store(stub: "Any", original: "Any", thread: "Any", function: "Any") -> None:
+    """Its setter."""
+    thread.__dict__["_invoke_excepthook"] = function
+
+
+def register_at_fork(stub: "Any", original: "Any", *args: "Any", **kwargs: "Any") -> "Any":
+    """threading calls it, as its last step, when it is loaded, again and elsewhere too.
+
+    Where there is no fork, it calls one of the two functions of ``_thread`` below.
+    """
+    names = getattr(kwargs.get("after_in_child"), "__globals__", None)
+    if names is None:
+        names = getattr(sys.modules.get("threading"), "__dict__", {})
+    for name in ("_set_sentinel", "_get_main_thread_ident"):
+        if names.get(name) is stub:  # a copy, which each thread would call
+            names[name] = original
+    patch_threading(names)
+    return original(*args, **kwargs)
+
+
+_set_sentinel = _get_main_thread_ident = register_at_fork
+
+
+def patch_threading(names: "dict[str, Any]") -> None:
+    """``Thread._invoke_excepthook`` becomes a property, see ``_crash_rare.invoke``.
+
+    ``names`` are threading's, or those of another module, or of one half loaded.
+    """
+    thread: Any = names.get("Thread")
+    if "_MainThread" not in names or not hasattr(thread, "_bootstrap_inner"):
+        return
+    if not isinstance(vars(thread).get("_invoke_excepthook"), property):
+        # From 3.10 on; before, only what is there when we come can be the genuine one.
+        genuine = names.get("__excepthook__", names["excepthook"])
+        state.genuine = (*getattr(state, "genuine", ()), genuine)
+        replaced = property(state.stub("invoke", None), state.stub("store", None))
+        thread._invoke_excepthook = replaced
+
+
+# --- processes
+
+
+def forked(stub: "Any", original: "Any") -> None:
+    """In a forked child."""
+    output = state.output
+    if "multiprocess" in sys.modules or "billiard" in sys.modules:
+        try:
+            from crashenv._seldom import workers
+
+            workers.patch(state)
+        except Exception:  # a damaged installation
+            pass
+    if output is None:
+        return
+    if len(state.names) < 2 and output.forked is None:  # nothing but us was executed
+        try:
+            status = fstat(output.fd)
+            if (status[2], status[1]) == output.identity:
+                return
+        except OSError:
+            pass
+    report("forked", output, original)
+
+
+def find_spec(stub: "Any", original: "Any", name: str, target: "Any" = None) -> "Any":
+    """The first search in a package's folder: from now on its own finder searches."""
+    for folder in sys.modules[name.rpartition(".")[0]].__path__:
+        if sys.path_importer_cache.get(folder) is state.finder:
+            for hook in sys.path_hooks:
+                try:
+                    finder = hook(folder)
+                except ImportError:
+                    continue
+                sys.path_importer_cache[folder] = finder
+                try:
+                    from crashenv._seldom import workers
+
+                    workers.watch(state, finder)
+                except Exception:  # a damaged installation
+                    pass
+                return finder.find_spec(name, target)
+    return None
+
+
+# --- faulthandler
+
+
+def provide(stub: "Any", original: "Any", name: str) -> "Any":
+    """The program asks for a function of faulthandler: from now on it has them all."""
+    own = state.faults["module"]
+    try:
+        from crashenv._seldom import faults
+
+        own.update(faults.functions(state))
+    except Exception:  # a damaged installation
+        own.update([item for item in state.faults.items() if callable(item[1])])
+    own.pop("__getattr__", None)
+    if name not in own:
+        raise AttributeError("module 'faulthandler' has no attribute %r" % name)
+    return own[name]

@@ -1,0 +1,36 @@
+"""The hooks that a start puts in only where something is there already, or is missing."""
+
+import sys
+
+from crashenv._seldom import workers
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def hook_in(state: "Any", is_first: bool) -> None:
+    """``is_first``: no exception had been stored in ``sys.last_traceback``."""
+    if not is_first or sys.implementation.name != "cpython":  # nothing goes away at once there
+        import atexit
+
+        atexit.register(state.stub("at_exit", None))
+    os: Any = sys.modules["os"]
+    if not hasattr(os, "register_at_fork"):
+        _hook_into_thread(state)
+    if "threading" in sys.modules:
+        names = state.names_for(state, "patch_threading", ("_hooks",))
+        names["patch_threading"](vars(sys.modules["threading"]))
+    folder = getattr(os, "__file__", "os.py")[:-5] + "multiprocessing"
+    finder = sys.path_importer_cache[folder]
+    if finder is not state.finder:
+        workers.patch(state)
+        workers.watch(state, finder)
+
+
+def _hook_into_thread(state: "Any") -> None:
+    """threading calls one of these as it is loaded, for its main thread."""
+    import _thread
+
+    name = "_get_main_thread_ident" if sys.version_info >= (3, 13) else "_set_sentinel"
+    setattr(_thread, name, state.stub(name, getattr(_thread, name)))
