@@ -58,7 +58,6 @@ CRASHES = {
 NOT_IMPORTED = {
     "crashenv._crash",
     "crashenv._crash_rare",
-    "crashenv._hooks",
     "crashenv._monitor.jobs",
     "crashenv._monitor.windows",
     "crashenv._parent_windows",
