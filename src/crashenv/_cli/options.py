@@ -105,7 +105,10 @@ class Command:
                 return 0
             return do(values)
         except UsageError as error:
-            sys.stderr.write("crashenv %s: %s\n%s" % (self.name, error, self._synopsis))
+            from crashenv._cli.terminal import printable
+
+            text = printable(str(error))
+            sys.stderr.write("crashenv %s: %s\n%s" % (self.name, text, self._synopsis))
             return self._usage_error
 
     def help(self) -> str:

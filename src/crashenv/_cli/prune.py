@@ -7,6 +7,7 @@ from crashenv import _store
 from crashenv._cli import times
 from crashenv._cli.list import STORE
 from crashenv._cli.options import Command, Option, UsageError, count, size
+from crashenv._cli.terminal import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def _prune(values: "Values") -> int:
                 everything = 1 << 62
                 removed += _store.Store(folder, records or everything, most or everything).prune()
     except OSError as error:
-        sys.stderr.write("crashenv prune: %s: %s\n" % (folder, error.strerror))
+        sys.stderr.write("crashenv prune: %s: %s\n" % (printable(folder), error.strerror))
         return 2
     counted = "1 record" if removed == 1 else "%d records" % removed
     print("%s %s" % ("would remove" if values["dry_run"] else "removed", counted))

@@ -3,6 +3,8 @@
 import errno
 import os
 
+from crashenv._monitor.say import printable
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal as _signal
@@ -68,7 +70,8 @@ def start(
         if isinstance(error, FileNotFoundError):
             status = NOT_FOUND
         if not is_apart:
-            os.write(2, os.fsencode("crashenv: %s: %s\n" % (command[0], error.strerror)))
+            text = "crashenv: %s: %s\n" % (printable(command[0]), error.strerror)
+            os.write(2, text.encode("utf-8", "backslashreplace"))
     finally:
         os._exit(status)
 

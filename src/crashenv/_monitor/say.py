@@ -10,7 +10,7 @@ _LONGEST_TEXT = 300  # characters
 
 def say(text: str) -> None:
     """Write a line to stderr, unless nobody reads it."""
-    line = text.encode("utf-8", "backslashreplace")[:_LONGEST]
+    line = _escaped(text).encode("utf-8", "backslashreplace")[:_LONGEST]
     try:
         if os.name == "nt":  # has no poll
             os.write(2, b"crashenv: %s\r\n" % line)
@@ -26,4 +26,8 @@ def say(text: str) -> None:
 def printable(text: str) -> str:
     """Return one line that cannot control a terminal."""
     short = text if len(text) <= _LONGEST_TEXT else text[: _LONGEST_TEXT - 1] + "…"
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in short)
+    return _escaped(short)
+
+
+def _escaped(text: str) -> str:
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
