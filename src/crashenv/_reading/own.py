@@ -16,7 +16,26 @@ _INTERPRETER = (
     "/lib/pypy3",
     "/lib-python/",
     "/lib_pypy/",
+    "/PyInstaller/loader/",
+    "/python/pyspark/",
+    "/opt/python/",  # Lambda's layers
+    "/var/runtime/",
 )
+# Of the standard library, as frozen programs name it, without a folder, and conda's and old
+# Pythons for Windows below "lib".
+_STANDARD = (
+    " argparse ast asyncio base64 bdb codecs collections concurrent configparser contextlib "
+    "copy csv ctypes dataclasses datetime decimal email encodings enum fractions functools "
+    "getpass glob gzip hashlib http imaplib importlib inspect io ipaddress json locale "
+    "logging lzma multiprocessing ntpath os pathlib pickle pkgutil posixpath pprint queue "
+    "random re runpy selectors shelve shlex shutil site smtplib socket socketserver sqlite3 "
+    "sre_compile sre_parse ssl statistics string struct subprocess sysconfig tarfile tempfile "
+    "textwrap threading tkinter tokenize tomllib traceback types typing unittest urllib uuid "
+    "warnings weakref wsgiref xml xmlrpc zipfile zipimport zoneinfo "
+)
+_WINDOWS_LIBRARY = "/lib/"
+# The folders of a Nuitka program.
+_UNPACKED = ("/ONEFIL~", "/onefile_", ".dist/")
 _ARCHIVES = (".zip/", ".egg/", ".whl/")
 # Names without a file that are the program's; others come from a library or from the
 # interpreter: "<frozen runpy>", "<unknown>" of ast, "<attrs generated init ...>".
@@ -25,14 +44,19 @@ _CYTHON = (".pyx", ".pxi", ".pxd")
 _OURS = ("/crashenv/_", "/crashenv/sitecustomize/", "/crashenv/__init__.py")
 _SCRIPTS = ("bin", "Scripts")
 _IN_SCRIPT = ("sys.exit(", "exit(", "raise SystemExit(")
+_SCRIPTS_FUNCTIONS = ("<module>", "importlib_load_entry_point")
+# shiv's and pex's own code, in the archive or beside the program.
+_BOOTSTRAP = "_bootstrap"
+_BOOTSTRAPS = ("/_bootstrap/__init__.py", "/.bootstrap/")
 # What runs the programs of others, by the names of its packages.
 _LAUNCHERS = (
-    "_bootstrap _pytest airflow amqp billiard celery click coverage daphne dask ddtrace "
-    "debugpy distributed django dramatiq fire flask gevent greenlet gunicorn honcho huey "
-    "hypercorn importlib_metadata invoke IPython ipykernel joblib kombu loky luigi "
-    "multiprocess nbclient newrelic opentelemetry pex pkg_resources pluggy pydevd pytest "
-    "ray rq setuptools shiv streamlit tornado trio twisted typer uvicorn uvloop vine "
-    "waitress watchdog watchfiles werkzeug xdist "
+    "_bootstrap _pytest aiohttp airflow amqp anyio asgiref billiard celery click coverage "
+    "cx_Freeze dagster daphne dask ddtrace debugpy distributed django dramatiq falcon fastapi "
+    "fire flask gevent greenlet gunicorn honcho huey hypercorn importlib_metadata invoke "
+    "IPython ipykernel joblib kombu loky luigi multiprocess nbclient newrelic opentelemetry "
+    "pex pkg_resources pluggy prefect pydevd pytest quart ray rq sanic setuptools shiv "
+    "starlette streamlit tornado trio twisted typer uvicorn uvloop vine waitress watchdog "
+    "watchfiles werkzeug xdist "
 )
 
 _MOST_KEPT = 4096
@@ -68,8 +92,9 @@ def own(frames: "Sequence[Place]") -> "Sequence[Place]":
         preferred = [frame for frame in frames if _is_preferred(frame["file"])]
         if preferred:
             return preferred
+    frames = _behind_bootstrap(frames)
     found = [frame for frame in frames if frame.is_own]
-    return found or _of_first_package(frames) or _all_but_launcher(frames)
+    return found or _of_first_package(frames) or _of_launcher(frames) or frames
 
 
 def kind(frame: "StackFrame") -> "tuple[bool, str]":
@@ -91,13 +116,21 @@ def _of_first_package(frames: "Sequence[Place]") -> "list[Place]":
     return [frame for frame in frames if frame.package == names[0]] if names else []
 
 
-def _all_but_launcher(frames: "Sequence[Place]") -> "Sequence[Place]":
-    return [frame for frame in frames if not _is_launcher(frame)] or frames
+def _of_launcher(frames: "Sequence[Place]") -> "list[Place]":
+    """Where the program is a script that only looks like an installer's."""
+    return [frame for frame in frames if is_own(frame["file"])]
+
+
+def _behind_bootstrap(frames: "Sequence[Place]") -> "Sequence[Place]":
+    for index in range(len(frames) - 1, 0, -1):
+        if frames[index - 1].package == _BOOTSTRAP:
+            return frames[index:]
+    return frames
 
 
 def _is_launcher(frame: "Any") -> bool:
     """Whether it is the script that pip, uv or another installer made of an entry point."""
-    if frame["function"] != "<module>":
+    if frame["function"] not in _SCRIPTS_FUNCTIONS:
         return False
     folder, _, name = frame["file"].replace("\\", "/").rpartition("/")
     if name == "__main__.py" and folder.endswith((".exe", ".pyz", ".pex", ".shiv", ".zip")):
@@ -105,7 +138,13 @@ def _is_launcher(frame: "Any") -> bool:
     if folder.rpartition("/")[2] not in _SCRIPTS or name.endswith(".py"):
         return False
     source = (frame["source"] or "").strip()
-    return not source or source.startswith(_IN_SCRIPT)
+    return not source or source.startswith(_IN_SCRIPT) or _imports_entry(source)
+
+
+def _imports_entry(source: str) -> bool:
+    """As ``from package.module import main``."""
+    words = source.split()
+    return len(words) == 4 and words[0] == "from" and words[2] == "import"
 
 
 def _is_preferred(file: str) -> bool:
@@ -131,8 +170,27 @@ def _new_kind(path: str) -> "tuple[bool, str]":
         if found:
             name, slash, _ = rest.partition("/")
             return False, name if slash else name.partition(".")[0]
-    if any(part in path for part in _INTERPRETER):
+    if any(mark in path for mark in _BOOTSTRAPS) or _is_of_pex(path):
+        return False, _BOOTSTRAP
+    if any(part in "/" + path for part in _INTERPRETER) or _is_standard(path):
         return False, ""
     if path.endswith(_CYTHON) and not path.startswith("/") and path[1:2] != ":":
         return False, path.partition("/")[0] if "/" in path else ""
     return not any(part in path for part in _OURS), ""
+
+
+def _is_of_pex(path: str) -> bool:
+    return path.endswith(("/pex", "/__main__.py")) and "pex/venvs/" in path
+
+
+def _is_standard(path: str) -> bool:
+    """Whether it is the standard library's by its name, where the folder does not tell."""
+    rest = "" if path.startswith("/") else path
+    if path[1:2] == ":":
+        rest = path.partition(_WINDOWS_LIBRARY)[2]
+    for mark in _UNPACKED:
+        if mark in path:
+            rest = path.partition(mark)[2]
+            rest = rest if mark.endswith("/") else rest.partition("/")[2]
+    name = rest.partition("/")[0].partition(".")[0]
+    return bool(name) and " " + name + " " in _STANDARD
