@@ -94,7 +94,10 @@ def _add_dump(result: "Record", text: str) -> None:
     if exception is not None:
         result["summary"] = _shorten(result["summary"] + ": " + _last_line(exception))
     kind = "Timeout" if what.startswith("Timeout (") else what
-    _add_place(result, [kind], dumps.culprit(dump))
+    frames: Any = dumps.culprit(dump)
+    if exception is not None:
+        frames = frames or exception["frames"]
+    _add_place(result, [kind], frames)
     result["where"] = result["where"] or dumps.library(dump)
 
 
@@ -103,7 +106,8 @@ def _raised_meanwhile(text: str) -> "Optional[Exception_]":
 
     Such as "No module named 'encodings'", or "returned NULL without setting an exception".
     """
-    before = text[: max(0, text.find("(most recent call first"))].rpartition("\n")[0]
+    stack = text.find("(most recent call first")
+    before = text if stack < 0 else text[:stack].rpartition("\n")[0]
     reason, _, rest = before.partition("\n")
     lines = [line for line in rest.split("\n") if not line.startswith("Python runtime state")]
     while lines and not lines[-1].strip():
@@ -142,6 +146,8 @@ def _add_exception(result: "Record", text: str) -> None:
     if others < len(text):
         result["threads"] = dumps.threads(text[others:].split("\n"))
         text = text[:others]
+    if result["damage"]:
+        text = tracebacks.with_empty_lines(text)
     header = result["header"]
     message = _number(header.get("message")) or 0
     sizes = _note_sizes(header.get("notes", ""))
@@ -221,7 +227,8 @@ def _where(frames: "Sequence[Place]", syntax: "Optional[Location]" = None) -> "O
     if not frames:
         return None
     frame = frames[-1]
-    return "%s:%s in %s" % (tracebacks.base(frame["file"]), frame["line"], frame["function"])
+    line = "" if frame["line"] is None else ":%d" % frame["line"]
+    return "%s%s in %s" % (tracebacks.base(frame["file"]), line, frame["function"])
 
 
 def _is_in_file(file: str) -> bool:

@@ -137,7 +137,10 @@ def culprit(dump: "Dump") -> "list[Place]":
     return []
 
 
-_HANDLERS = ("python", "pypy", "libpython", "libpypy", "libc.", "libc-", "libpthread", "ld-linux")
+_HANDLERS = (
+    *("python", "pypy", "libpython", "libpypy", "linux-vdso", "ld-linux"),
+    *("libc.", "libc-", "libpthread", "ld-musl", "libsystem_", "ntdll", "kernel"),
+)
 
 
 def library(dump: "Dump") -> "str | None":
@@ -147,6 +150,6 @@ def library(dump: "Dump") -> "str | None":
     """
     for frame in dump["c_stack"]:
         name = base(frame["file"])
-        if name and not name.startswith(_HANDLERS) and not name.startswith("linux-vdso"):
+        if name and not name.lower().startswith(_HANDLERS):
             return name + " in " + frame["symbol"] if frame["symbol"] else name
     return None

@@ -33,6 +33,7 @@ LARGEST = 1 << 22
 _LONGEST_HEADER = 1 << 14
 _LONGEST_NUMBER = 20  # digits
 _LONGEST_LINE = 1 << 16  # of a dump
+_LONGEST_BEFORE = 1 << 10  # of a line before a traceback
 _LARGEST_DUMP = 1 << 20
 _MOST_FORGOTTEN = 1000  # places of headers that are gone from the buffer
 _MOST_INNER = 8  # headers inside a report that are looked at
@@ -46,6 +47,7 @@ _FATAL_REASONS = _REASONS[:2]  # which a test runner's progress may stand before
 _STACKS = (b"Current thread 0x", b"Thread 0x", b"Stack (most recent call first")
 _STACK_MARK = b"(most recent call first"
 _DUMP_STARTS = _REASONS + _STACKS
+_COLOURS = rb"\x1b\[[0-9;?]*[ -/]*[@-~]"
 _STARTS = (_START, *_DUMP_STARTS)
 _LONGEST_START = max(map(len, _STARTS))
 _C_STACK = b"Current thread's C stack"
@@ -53,7 +55,21 @@ _IN_DUMP = (*_STACKS, b"  ", b"<", _C_STACK, b"Extension modules: ", b"Python ")
 _MOST_BEFORE_STACK = 200  # lines of others' between a dump's reason and its first stack
 _MOST_BETWEEN = 10  # and between two lines of its stacks
 _TRACEBACK = b"Traceback (most recent call last):"
-_TRACEBACK_STARTS = (_TRACEBACK, b"  + Exception Group Traceback (most recent call last):")
+_GROUP = b"  + Exception Group Traceback (most recent call last):"
+# What a process pool quotes, as multiprocessing's, concurrent.futures' and loky's.
+_REMOTE = b"RemoteTraceback: "
+_REMOTES = tuple(
+    name + _REMOTE
+    for name in (
+        b"multiprocessing.pool.",
+        b"concurrent.futures.process._",
+        b"loky.process_executor._",
+        b"joblib.externals.loky.process_executor._",
+        b"multiprocess.pool.",
+    )
+)
+# Where a traceback in a log begins; the first is the likeliest.
+TRACEBACK_STARTS = (_TRACEBACK, _GROUP, *_REMOTES)
 _BODY_STARTS = (
     b"Traceback (most recent call last):\n",
     b"  + Exception Group Traceback (",
@@ -68,6 +84,18 @@ _FRAME_LINE = b'  File "'
 _NEWLINE = 10
 _NONE = -1  # there is no header
 _UNKNOWN = -2  # there may be one when more has come
+
+
+def uncoloured(line: bytes) -> bytes:
+    import re
+
+    return re.sub(_COLOURS, b"", line)
+
+
+def is_syntax_error(line: bytes) -> bool:
+    """Whether it tells where one is, as it does alone if the program itself has one."""
+    line = uncoloured(line) if b"\x1b" in line else line
+    return line.startswith(_FRAME_LINE) and line.rpartition(b'", line ')[2].strip().isdigit()
 
 
 class Frame:
@@ -105,7 +133,9 @@ class Splitter:
 
     def __init__(self, tracebacks: bool = False) -> None:
         self.skipped = 0
-        self._dump_starts = _DUMP_STARTS + (_TRACEBACK_STARTS if tracebacks else ())
+        self._dump_starts: tuple[bytes, ...] = _DUMP_STARTS
+        if tracebacks:
+            self._dump_starts += (*TRACEBACK_STARTS, _FRAME_LINE)
         self._buffer = bytearray()
         self._wanted = 0  # with fewer bytes in the buffer there is nothing to tell
         self._at_line_start = True
@@ -118,6 +148,7 @@ class Splitter:
         self._starts = _Starts(self._buffer)
         self._suspect = 0  # before this, a header may stand in the middle of a line
         self._certain = 0  # a header that cuts every report which announces to reach over it
+        self._before = b""  # the last bytes that are gone from the buffer
 
     def feed(self, data: bytes) -> "list[Frame]":
         """Return the frames that ``data`` completes."""
@@ -169,6 +200,8 @@ class Splitter:
         except _NeedMore as need:
             position = need.position
             self._wanted = need.wanted - position
+        if position:
+            self._before = bytes(self._buffer[max(0, position - _LONGEST_BEFORE) : position])
         del self._buffer[:position]
         self._starts.forget(position)
         self._certain = max(0, self._certain - position)
@@ -372,11 +405,19 @@ class Splitter:
             self.skipped += begin - position
             position = begin
             if begin < stop:
-                is_traceback = self._buffer.startswith(_TRACEBACK_STARTS, begin)
+                is_traceback = self._buffer.startswith((*TRACEBACK_STARTS, _FRAME_LINE), begin)
                 at_line_start = begin in (0, start) or self._buffer[begin - 1] == _NEWLINE
-                self._dump = _Traceback() if is_traceback else _Dump(at_line_start)
+                if is_traceback:
+                    self._dump = _Traceback(self._line_before(begin))
+                else:
+                    self._dump = _Dump(at_line_start)
         self._leave_text(start, stop)
         return stop
+
+    def _line_before(self, position: int) -> bytes:
+        text = self._before if position < _LONGEST_BEFORE else b""
+        text += bytes(self._buffer[max(0, position - _LONGEST_BEFORE) : position])
+        return text.rstrip(b"\r\n").rpartition(b"\n")[2]
 
     def _undecided(self, start: int) -> int:
         """Return where something begins at the buffer's end that needs more bytes to decide."""
@@ -461,6 +502,7 @@ class Splitter:
 
     def _end_dump(self) -> None:
         if self._dump is not None:
+            self._dump.close()
             self.skipped += self._dump.left_over
             if self._dump.is_one:
                 self._frames.append(self._dump.frame())
@@ -597,10 +639,13 @@ class _Search:
     def _begins(self, place: int) -> bool:
         if not self._buffer.startswith(self._starts, place):
             return False
-        if self._buffer.startswith(_REASONS + _TRACEBACK_STARTS, place):
+        if self._buffer.startswith(_REASONS + TRACEBACK_STARTS, place):
             return True
         newline = self._buffer.find(b"\n", place, min(self._stop, place + _LONGEST_HEADER))
-        return self._buffer.find(_STACK_MARK, place, self._stop if newline < 0 else newline) >= 0
+        end = self._stop if newline < 0 else newline
+        if self._buffer.startswith(_FRAME_LINE, place):
+            return is_syntax_error(bytes(self._buffer[place:end]))
+        return self._buffer.find(_STACK_MARK, place, end) >= 0
 
 
 class _Text:
@@ -634,6 +679,9 @@ class _Text:
             self._tail += data
         if len(self._tail) > 2 * half:
             del self._tail[: self._tail.index(b"\n", -half) + 1]
+
+    def close(self) -> None:
+        pass
 
     def frame(self) -> Frame:
         omitted = self.size - len(self._head) - len(self._tail)
@@ -676,7 +724,8 @@ class _Dump(_Text):
         elif self.size and not (
             _is_frame(line) if self._others and self._has_stack else line.startswith(_IN_DUMP)
         ):
-            return self._other(line)
+            if self._has_stack or self._others or not _tells_exception(line):
+                return self._other(line)
         # A reason alone is one where it begins a line.
         is_reason = self._at_line_start and line.startswith(_FATAL_REASONS)
         self.is_one = self.is_one or self._has_stack or is_reason
@@ -689,6 +738,13 @@ class _Dump(_Text):
         self._others += 1
         self._wait(line)
         return self._others <= (_MOST_BETWEEN if self._has_stack else _MOST_BEFORE_STACK)
+
+
+def _tells_exception(line: bytes) -> bool:
+    """As one that the interpreter names between the reason and the stacks."""
+    text = line.rstrip()
+    is_type = text.partition(b":")[0].lower().endswith((b"error", b"exception"))
+    return is_type or text == _TRACEBACK or text in _CHAIN_LINKS
 
 
 def _threads_in(line: bytes) -> "set[bytes]":
@@ -713,39 +769,115 @@ class _Traceback(_Text):
 
     kind = "traceback"
 
-    def __init__(self) -> None:
+    def __init__(self, line_before: bytes) -> None:
         super().__init__()
+        # Lambda tells first what was raised.
+        self._told = (
+            line_before.rpartition(_LAMBDAS_MARK)[2] if _LAMBDAS_MARK in line_before else b""
+        )
+        self._repair = _Repair()
         self._has_ended = False  # with the line of its type, or a group's last one
         self._is_linked = False  # to one that is to follow
         self._was_remote = False
         self._is_quoted = False  # another process' traceback, in quotation marks
+        self._is_quoting = False  # frames, in its message
+        self._is_headless = False  # as of an error in the syntax of the program itself
+        self._has_frame = False
+        self._is_airy = False  # with an empty line before each frame, as loguru's
 
     def add(self, line: bytes) -> bool:
         """Whether ``line`` may belong to it, to which it has been added then."""
+        line = self._repair.line(line)
         text = line.rstrip(b"\r\n")
+        is_indented = text.startswith((b" ", b"\t"))
+        if not self.size:
+            self._is_headless = text.startswith(_FRAME_LINE)
         if self._is_quoted or text == _QUOTATION:
             self._is_quoted = text != _QUOTATION or (self._was_remote and not self._is_quoted)
         elif self._is_linked and text:
             self._has_ended = self._is_linked = False
             return self.add(line)
-        elif self._has_ended and (self.left_over or not text):
+        elif self._has_ended and (self.left_over or not text or text in _CHAIN_LINKS):
+            if text in _CHAIN_LINKS and not self.left_over:  # journald has no empty lines
+                line = b"\n" + line + b"\n"
             self._is_linked = self._is_linked or text in _CHAIN_LINKS
             self._wait(line)
             return self._is_linked or self.left_over <= 2
-        elif not text or (self._has_ended and not text.startswith((b" ", b"\t"))):
+        elif not text:
+            self._is_airy = self._is_airy or self._repair.follows_header
+            self._wait(line)
+            return self._is_airy and self.left_over <= 2
+        elif self._has_ended and text.startswith(TRACEBACK_STARTS):
             return False
-        elif not text.startswith((b" ", b"\t", *_TRACEBACK_STARTS)):
-            name = text.partition(b":")[0].replace(b".", b"").replace(b"_", b"")
-            if not name.replace(b"<locals>", b"").isalnum():
+        elif self._has_ended and is_indented:
+            self._is_quoting = self._is_quoting or text.startswith(_FRAME_LINE)
+        elif not is_indented and not text.startswith(TRACEBACK_STARTS[:2]):
+            if not self._is_type(text) or self._has_ended > self._is_quoting:
                 return False
-            self._has_ended = self.is_one = True
+            self._has_ended, self._is_quoting, self.is_one = True, False, True
         elif b"+--" in text and not text.strip(b" +-"):
             self._has_ended = self.is_one = True
-        self._was_remote = text.rstrip().endswith(b"RemoteTraceback:")
+        self._was_remote = text.rstrip().endswith(_QUOTES)
+        self._has_frame = self._has_frame or text.startswith(_FRAME_LINE)
         self._keep(line)
         return True
 
+    def _is_type(self, text: bytes) -> bool:
+        """Whether ``text`` may be the line that tells what was raised."""
+        if self._is_airy and not self._has_frame:
+            return False
+        name = text.partition(b":")[0]
+        if self._is_headless:
+            return name in _SYNTAX_ERRORS
+        name = name.replace(b"<locals>", b"").translate(None, b"._()")
+        return name.isalnum() or name.decode("utf-8", "replace").isalnum()
 
+    def close(self) -> None:
+        """Nothing follows. Where the traceback has no last line, what was told first is it."""
+        if self._told and self.size and not self.is_one and self._is_type(self._told):
+            self._keep(self._told + b"\n")
+            self.is_one = True
+
+
+class _Repair:
+    """Takes away what a terminal, or a copy of what it showed, did to a traceback."""
+
+    def __init__(self) -> None:
+        self.follows_header = False
+        self._was_header = False
+        self._is_padded = False  # to the width of the terminal
+        self._is_flat = False  # without the blanks that lines began with
+        self._was_place = False
+
+    def line(self, line: bytes) -> bytes:
+        if b"\x1b" in line:
+            line = uncoloured(line)
+        is_header = line.startswith(_TRACEBACK)
+        if is_header:
+            self._is_padded |= line.rstrip(b"\r\n").endswith(b"  ")
+        if self._is_padded:
+            line = line.rstrip() + b"\n"
+        self.follows_header, self._was_header = self._was_header, is_header
+        was_place, self._was_place = self._was_place, False
+        if line.startswith(_LOGURUS_FRAME):
+            return b"  " + line[2:]
+        if line.startswith(_FRAME_LINE.lstrip()) and (self.follows_header or self._is_flat):
+            self._is_flat = self._was_place = True
+            return b"  " + line
+        text = line.strip()
+        if self._is_flat and text and not is_header:
+            is_source = was_place and not text.partition(b":")[0].endswith(_ERROR_NAMES)
+            if is_source or not text.strip(b"^~ "):
+                return _SOURCE + line
+        return line
+
+
+_SYNTAX_ERRORS = (b"SyntaxError", b"IndentationError", b"TabError")
+_ERROR_NAMES = (b"Error", b"Exception")
+_QUOTES = (b"RemoteTraceback:", b"ExceptionWithTraceback:")  # another traceback: billiard's too
+_LAMBDAS_MARK = b"[ERROR] "
+_LOGURUS_FRAME = b'> File "'
+_SOURCE = b"    "
 _QUOTATION = b'"""'
 _CHAIN_LINKS = (
     b"The above exception was the direct cause of the following exception:",

@@ -2,58 +2,85 @@
 
 kubelet, docker compose, journald, syslog, GitHub Actions, Airflow and others put
 something before each line, and an indented or quoted paste has it too. No list of them
-is needed: where a report, a dump or a traceback begins in the middle of a line, and the
-next line begins in the same way but for its time, that beginning is a prefix. Every line
-with it goes to a stream of its own, so that the lines of two processes may alternate.
-Docker and journald also write lines of JSON, of which one key has the text.
+is needed: where a report, a dump or a traceback begins in the middle of a line, and one of
+the next lines begins in the same way but for its time, that beginning is a prefix. Every line
+with it goes to a stream of its own, so that the lines of several processes may alternate.
+Others write lines of JSON, of which one value has the text.
 
 A report that begins a line is passed on as it is, whatever its lines look like.
 """
 
-from crashenv._reading.frames import LARGEST, Splitter
+from crashenv._reading.frames import (
+    LARGEST,
+    TRACEBACK_STARTS,
+    Splitter,
+    is_syntax_error,
+    uncoloured,
+)
 from crashenv._wire import PREFIX
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from re import Pattern
+    from collections.abc import Iterator
+    from typing import Any, Optional
 
     from crashenv._reading.frames import Frame
 
 _START = PREFIX + b" "
-_TRACEBACK = b"Traceback (most recent call last):"
+_TRACEBACK = TRACEBACK_STARTS[0]
+_FRAME = b'  File "'
+_FRAME_IN_JSON = b'  File \\"'
+_TIMEOUT = b"Timeout ("
+_RUNTIME_STATE = b"Python runtime state: "
 # What a line goes on with, behind a prefix.
 _MARKS = (
     PREFIX + b" kind=",
     b"Fatal Python error: ",
     b"Windows fatal exception: ",
-    b"Timeout (",
+    _TIMEOUT,
     b"Current thread 0x",
     b"Thread 0x",
     b"Stack (most recent call first",
 )
+# How writers of one line each write the ends of several: rsyslog, many in quotation marks,
+# and Lambda, which has no blanks either.
+_RSYSLOGS = b"):#012"
+_QUOTED = b"):\\n"
+_LAMBDAS = b"):\r\xc2\xa0"
+_FOLDED_DUMPS = (b" first" + _RSYSLOGS, b" first" + _QUOTED)
+_FOLDS = (*_FOLDED_DUMPS, b" last" + _RSYSLOGS, b" last" + _QUOTED, b" last" + _LAMBDAS)
 _LONGEST_LINE = 1 << 16
 _LONGEST_HEADER = 1 << 14
 _LONGEST_PREFIX = 200
+_LIKELY = 6  # bytes that are compared first
 _MOST_STREAMS = 16  # at a time; each line is compared with the prefix of each
 _MOST_PREFIXES = 3  # that a line has, as compose's in a job of GitHub Actions
+_MOST_KEPT = 64  # prefixes that were tried
+_MOST_BETWEEN = 8  # lines of other writers, between the first two of one
+_DOCKERS_LINE = 1 << 14  # bytes; docker makes several objects of a longer one
 _MOST_FAILURES = 1000  # of finding a prefix, after which only its like is looked at
 _DIGITS = bytes.maketrans(b"123456789", b"000000000")
 
 # What differs from line to line of one writer: times, levels, Airflow's {file.py:12},
-# the kubelet's F (full) and P (partial). The same kind of it stands there on each line.
+# the kubelet's F (full) and P (partial), numbers of lines. The same kind of it stands there
+# on each line.
 _VARYING = (
     rb"\d{4}-\d\d-\d\d(?:[T ,]+\d\d:\d\d:\d\d(?:[.,]\d+)?)?(?: ?(?:Z|UTC|[+-]\d\d:?\d\d))?",
-    rb"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) {1,2}\d{1,2} \d\d:\d\d:\d\d",
+    rb"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) {1,2}\d{1,2} \d\d:\d\d:\d\d(?:\.\d+)?",
     rb"\d{1,2}[/-][A-Z][a-z][a-z][/-]\d{4}[ :]\d\d:\d\d:\d\d",
     rb"\d\d/\d\d/\d\d(?:\d\d)? \d\d:\d\d:\d\d",
     rb"\d\d:\d\d:\d\d(?:[.,]\d+)?",
     rb"\b\d{10,19}(?:\.\d+)?\b",
+    rb"\[ *\d+\.\d{6}\]",
+    rb"@[0-9a-f]{24}\b",
+    rb"\bsequenceId=\"\d+\"",
+    rb"^\d{1,5} (?=<\d)",
     rb"\{[^{}]*\}",
     rb"\b(?:TRACE|DEBUG|INFO|NOTICE|WARN|WARNING|ERROR|CRITICAL|FATAL)\b",
-    rb" [FP] $",
+    rb"(?:(?<=stdout)|(?<=stderr)) [FP]\b",
 )
-_COLOURS = rb"\x1b\[[0-9;?]*[ -/]*[@-~]"
-_JSON_KEYS = ("log", "MESSAGE", "message", "msg", "textPayload")
+_JSON_KEYS = ("log", "MESSAGE", "message", "msg", "textPayload", "event", "text", "line")
+_DEEPEST_JSON = 4
 _WRITER_KEYS = ("stream", "_PID", "_BOOT_ID", "SYSLOG_IDENTIFIER", "container_id", "pid", "logger")
 
 
@@ -63,12 +90,15 @@ class Log:
     def __init__(self, tracebacks: bool = False, depth: int = _MOST_PREFIXES) -> None:
         self._is_with_tracebacks = tracebacks
         self._depth = depth
-        self._marks = (*_MARKS, _TRACEBACK) if tracebacks else _MARKS
+        self._marks = (*_MARKS, *TRACEBACK_STARTS, _FRAME) if tracebacks else _MARKS
+        self._folds = _FOLDS if tracebacks else _FOLDED_DUMPS
+        self._anywhere = (*_FOLDS, _FRAME_IN_JSON) if tracebacks else _FOLDED_DUMPS
         self._plain = Splitter(tracebacks)
         self._streams: dict[bytes, _Stream] = {}
         self._rest = b""  # a line that has not ended
         self._whole = 0  # bytes of a report that are still to come
-        self._held: tuple[bytes, int] | None = None  # a line that may have a prefix of so many
+        self._held: _Held | None = None
+        self._prefixes: dict[bytes, _Prefix] = {}
         self._json_writers: dict[bytes, _Stream] = {}
         self._to_plain: list[bytes] = []
         self._frames: list[Frame] = []  # of streams that had to make room
@@ -198,13 +228,16 @@ class Log:
             if first > start:
                 self._to_plain.append(data[start:first])
             start = first
-        for line in data[start:end].splitlines(keepends=True) if start < end else ():
-            self._line(line)
+        for line in data[start:end].split(b"\n")[:-1]:
+            self._line(line + b"\n")
         return end
 
     def _first_candidate(self, data: bytes, start: int, end: int) -> int:
         """Return the first line with a mark that is not at its beginning, or ``end``."""
         first = end
+        for mark in self._anywhere:
+            found = data.find(mark, start, first)
+            first = first if found < 0 else data.rfind(b"\n", start, found) + 1 or start
         for mark in self._marks:
             found = data.find(mark, start, first)
             while found >= 0 and (found == start or data[found - 1] == 10):
@@ -216,51 +249,104 @@ class Log:
     # --- one line
 
     def _line(self, line: bytes) -> None:
-        if self._held is not None:
-            self._decide(line)
-        for pattern, stream in self._streams.items():
+        held = self._held
+        if held is not None:
+            self._decide(held, line)
+            if self._held is held:
+                held.behind.append(line)
+            else:
+                self._line(line)
+            return
+        for key, stream in self._streams.items():
             if stream.take(line):
-                if next(iter(self._streams)) != pattern:  # the likeliest first
-                    self._streams = {pattern: stream, **self._streams}
+                if next(iter(self._streams)) != key:  # the likeliest first
+                    self._streams = {key: stream, **self._streams}
                 return
         if line.startswith(b"{") and self._take_json(line):
             return
         column = self._column(line)
-        if column > 0:
-            self._held = line, column
+        if any(map(line.count, self._folds)) and not line.startswith(b"{", column):
+            self._to_plain.append(_unfolded(line, max(0, self._first_mark(line))))
+        elif column > 0:
+            self._held = _Held(line, column)
         else:
             self._to_plain.append(line)
 
     def _column(self, line: bytes) -> int:
         """Where, past a prefix, something begins; 0 if nothing does."""
-        found = [line.find(mark, 0, _LONGEST_PREFIX + 40) for mark in self._marks]
-        column = min([place for place in found if place >= 0], default=0)
-        prefix = line[:column]
+        json = line.find(b'{"', 1, _LONGEST_PREFIX)
+        first = self._first_mark(line)
+        if 0 < json < first:
+            return json
+        column = first if first < _LONGEST_PREFIX else 0
+        prefix = line[: max(0, column)]
         # The margin of an exception group is none.
         is_margin = not prefix.strip(b" |+-") and prefix.strip() != b""
-        return 0 if is_margin or prefix.endswith(b"Exception Group ") else column
+        if is_margin or prefix.endswith(b"Exception Group "):
+            return 0
+        if line.startswith(_FRAME, column) and not is_syntax_error(line[column:]):
+            return 0
+        return column
 
-    def _decide(self, line: bytes) -> None:
+    def _first_mark(self, line: bytes) -> int:
+        found = [line.find(mark) for mark in self._marks]
+        return min([place for place in found if place >= 0], default=-1)
+
+    def _decide(self, held: "_Held", line: bytes) -> None:
         """Whether what stands before the held line's text is a prefix: ``line`` has it too."""
-        assert self._held is not None
-        held, column = self._held
-        if self._may_be_prefix(held[:column], line):
-            pattern = _pattern(held[:column])
-            stream = _Stream(pattern, self._inner())
-            if stream.matches(line):
-                self._held = None
-                self._streams = {pattern: stream, **self._streams}
-                self._make_room(self._streams)
-                stream.take(held)
-                return
-            self._failures += 1
-        self._release()
+        is_hasty = self._failures > _MOST_FAILURES
+        goes_on = self._is_continuation(line)
+        prefix = None if goes_on else self._prefix(held, line, is_hasty)
+        if prefix is not None:
+            self._held = None
+            stream = _Stream(prefix, self._inner())
+            self._streams = {prefix.pattern: stream, **self._streams}
+            self._make_room(self._streams)
+            if not stream.take(held.line):
+                stream.lines.append(held.line[held.column :])
+            for one in held.behind:
+                self._line(one)
+        elif goes_on or is_hasty or len(held.behind) >= _MOST_BETWEEN:
+            self._release(line)
 
-    def _may_be_prefix(self, prefix: bytes, line: bytes) -> bool:
-        """Whether it is worth to make a pattern of it."""
-        size = len(prefix) if self._failures > _MOST_FAILURES else min(6, len(prefix))
+    def _is_continuation(self, text: bytes) -> bool:
+        return text.startswith((_FRAME, _RUNTIME_STATE, *self._marks))
+
+    def _prefix(self, held: "_Held", line: bytes, is_hasty: bool) -> "Optional[_Prefix]":
+        """The one that both lines have, if any.
+
+        Behind it, a test runner's progress may stand in the held line, and then ``line``
+        has to go on with the text.
+        """
+        blanks = b" " * held.column
+        if line.startswith(blanks):  # journalctl, of an entry that has several lines
+            return self._kept_prefix(blanks)
+        size = held.column if is_hasty else min(_LIKELY, held.column)
         begin = line[:size].translate(_DIGITS).rstrip()
-        return begin == prefix[:size].translate(_DIGITS).rstrip() or not line.strip()
+        if begin == held.line[:size].translate(_DIGITS).rstrip() or not line.strip():
+            whole = self._kept_prefix(held.line[: held.column])
+            end = whole.end(line)
+            if end >= 0 and (not held.behind or self._goes_on(line[end:])):
+                return whole
+        begin = b"" if is_hasty else _common(held.line[: held.column], line)
+        text = line[len(begin) :]
+        goes_on = self._is_continuation(text) or (begin.strip() and self._goes_on(text))
+        if begin and goes_on and text[:_LIKELY] != held.line[held.column :][:_LIKELY]:
+            some = self._kept_prefix(begin)
+            return some if some.end(line) >= 0 else None
+        return None
+
+    def _goes_on(self, text: bytes) -> bool:
+        text = uncoloured(text) if b"\x1b" in text else text
+        return not text.strip() or self._is_continuation(text)
+
+    def _kept_prefix(self, text: bytes) -> "_Prefix":
+        prefix = self._prefixes.get(text)
+        if prefix is None:
+            if len(self._prefixes) >= _MOST_KEPT:
+                self._prefixes.clear()
+            prefix = self._prefixes[text] = _Prefix(text)
+        return prefix
 
     def _make_room(self, streams: "dict[bytes, _Stream]") -> None:
         while len(streams) > _MOST_STREAMS:
@@ -268,14 +354,28 @@ class Log:
             self._frames += stream.feed() + stream.splitter.close()
             self._skipped += stream.splitter.skipped
 
-    def _release(self) -> None:
-        if self._held is not None:
-            self._to_plain.append(self._held[0])
-            self._held = None
+    def _release(self, following: bytes = b"") -> None:
+        """The held line has no prefix. What begins in it, and goes on behind, gets its own line."""
+        if self._held is None:
+            return
+        held, column, behind = self._held.line, self._held.column, self._held.behind
+        self._held = None
+        self._failures += 1
+        text = held[column:]
+        is_traceback = text.startswith(_TRACEBACK) and following.startswith(
+            (_FRAME, _FRAME.lstrip())
+        )
+        is_timeout = text.startswith(_TIMEOUT) and text.rstrip().endswith(b")!")
+        if (is_traceback and not held.startswith(b"Caused by: ")) or is_timeout:
+            self._to_plain.append(held[:column] + b"\n")
+            held = text
+        self._to_plain.append(held)
+        for one in behind:
+            self._line(one)
 
     def _take_json(self, line: bytes) -> bool:
         """Whether it is an object that has a text, of a writer that has reported something."""
-        if not self._json_writers and not any(map(line.count, self._marks)):
+        if not self._json_writers and not any(map(line.count, (*self._marks, *self._anywhere))):
             return False
         from crashenv._reading.decode import decode
 
@@ -283,55 +383,126 @@ class Log:
             value = decode(line.decode("utf-8", "surrogatepass"))
         except (ValueError, RecursionError):
             return False
-        text = next((value[key] for key in _JSON_KEYS if key in value), None)
-        if isinstance(text, list):  # journald's, of what is not UTF-8
-            text = bytes(n for n in text if isinstance(n, int) and 0 <= n < 256)
-        if isinstance(text, str):
-            text = text.encode("utf-8", "surrogatepass")
-        if not isinstance(text, bytes):
+        text = self._text_in(value)
+        if text is None:
             return False
         writer = repr([value.get(key) for key in _WRITER_KEYS]).encode("utf-8", "replace")
         stream = self._json_writers.get(writer)
         if stream is None:
             if not any(map(text.count, self._marks)):
                 return False
-            stream = _Stream(b"", self._inner())
+            stream = _Stream(None, self._inner())
             self._json_writers = {writer: stream, **self._json_writers}
             self._make_room(self._json_writers)
-        stream.lines.append(text if text.endswith(b"\n") or "log" in value else text + b"\n")
+        is_cut = "log" in value and len(text) >= _DOCKERS_LINE
+        stream.lines.append(text if text.endswith(b"\n") or is_cut else text + b"\n")
         return True
+
+    def _text_in(self, value: "dict[str, Any]") -> "Optional[bytes]":
+        """The line that was logged; where another value has a traceback, as "exc_info", that."""
+        text = next((value[key] for key in _JSON_KEYS if key in value), None)
+        if isinstance(text, list):  # journald's, of what is not UTF-8
+            text = bytes(n for n in text if isinstance(n, int) and 0 <= n < 256)
+        line = _encoded(text)
+        if line is None or not any(map(line.count, self._marks)):
+            for other in _texts(value, _DEEPEST_JSON):
+                if any(map(other.count, self._marks)):
+                    return other
+        return line
+
+
+def _encoded(text: "Any") -> "Optional[bytes]":
+    if isinstance(text, str):
+        return text.encode("utf-8", "surrogatepass")
+    return text if isinstance(text, bytes) else None
+
+
+def _texts(value: "Any", depth: int) -> "Iterator[bytes]":
+    """The texts in a value of JSON."""
+    text = _encoded(value)
+    if text is not None:
+        yield text
+    elif isinstance(value, dict) and depth:
+        for one in value.values():
+            yield from _texts(one, depth - 1)
+
+
+def _unfolded(line: bytes, column: int) -> bytes:
+    """The lines that are folded into the end of ``line``, from ``column`` on."""
+    text = line[column:].rstrip(b"\n")
+    quote = line[column - 1 : column]
+    if _RSYSLOGS in text:
+        text = text.replace(b"#012", b"\n").replace(b"#011", b"\t")
+    elif _QUOTED in text:
+        if quote in (b'"', b"'"):
+            end = text.rfind(quote)
+            text = text if end < 0 else text[:end]
+        for escape, meant in ((b"\\n", b"\n"), (b'\\"', b'"'), (b"\\'", b"'"), (b"\\\\", b"\\")):
+            text = text.replace(escape, meant)
+    else:
+        text = text.replace(b"\r", b"\n").replace(b"\xc2\xa0", b" ")
+    return line[:column].rstrip() + b"\n" + text + b"\n"
+
+
+class _Held:
+    """A line in which something begins at ``column``, perhaps behind a prefix.
+
+    ``behind`` are lines that followed, of other writers if it is one.
+    """
+
+    def __init__(self, line: bytes, column: int) -> None:
+        self.line = line
+        self.column = column
+        self.behind: list[bytes] = []
+
+
+def _common(prefix: bytes, line: bytes) -> bytes:
+    """What ``line`` has of ``prefix``, but for the digits, and a blank that it may have lost."""
+    size = 0
+    for one, other in zip(prefix.translate(_DIGITS), line.translate(_DIGITS)):
+        if one != other:
+            break
+        size += 1
+    return prefix[: size + prefix.startswith(b" ", size)]
+
+
+class _Prefix:
+    """What stands before each line of a writer, where times and levels differ."""
+
+    def __init__(self, text: bytes) -> None:
+        import re
+
+        self.is_kubelets = text.endswith((b" F ", b" P "))
+        # A blank line may have lost the space behind its prefix.
+        bare = _pattern(text.rstrip())
+        self.pattern = rb"(?:%s)|(?:%s(?=\r?$))" % (_pattern(text), bare)
+        self._match = re.compile(self.pattern).match
+
+    def end(self, line: bytes) -> int:
+        """Where the text of ``line`` begins; -1 if it has not this prefix."""
+        match = self._match(line)
+        return -1 if match is None else match.end()
 
 
 class _Stream:
-    """The lines of one writer, without their prefix, which ``pattern`` matches."""
+    """The lines of one writer, without their prefix, if they have one."""
 
-    def __init__(self, pattern: bytes, splitter: "Log | Splitter") -> None:
+    def __init__(self, prefix: "Optional[_Prefix]", splitter: "Log | Splitter") -> None:
         self.splitter = splitter
         self.lines: list[bytes] = []
-        self._match: Pattern[bytes] | None = None
-        self._is_kubelet = pattern.endswith(rb" [FP] )")
-        if pattern:
-            import re
-
-            # A blank line may have lost the space behind its prefix.
-            bare = pattern.rstrip(b"\\ ")
-            self._match = re.compile(rb"(?:%s)|(?:%s(?=\r?$))" % (pattern, bare))
-            self._colours = re.compile(_COLOURS)
-
-    def matches(self, line: bytes) -> bool:
-        return self._match is not None and self._match.match(line) is not None
+        self._prefix = prefix
 
     def take(self, line: bytes) -> bool:
         """Whether ``line`` has the prefix, and so was taken."""
-        match = self._match.match(line) if self._match is not None else None
-        if match is None:
+        end = -1 if self._prefix is None else self._prefix.end(line)
+        if self._prefix is None or end < 0:
             return False
-        text = line[match.end() :]
+        text = line[end:]
         if text.endswith(b"\r\n"):
             text = text[:-2] + b"\n"
         if b"\x1b" in text:
-            text = self._colours.sub(b"", text)
-        if self._is_kubelet and match[0].endswith(b" P "):
+            text = uncoloured(text)
+        if self._prefix.is_kubelets and line[:end].endswith(b" P "):
             text = text.rstrip(b"\n")  # the line goes on in the next one
         self.lines.append(text)
         return True
@@ -350,6 +521,6 @@ def _pattern(prefix: bytes) -> bytes:
     pattern, position = b"", 0
     for match in re.finditer(rb"(%s)" % rb")|(".join(_VARYING), prefix):
         pattern += re.escape(prefix[position : match.start()])
-        pattern += rb"(?:%s)" % _VARYING[(match.lastindex or 1) - 1].rstrip(b"$")
+        pattern += rb"(?:%s)" % _VARYING[(match.lastindex or 1) - 1]
         position = match.end()
     return pattern + re.escape(prefix[position:])

@@ -28,15 +28,15 @@ _LINKS = {
     "The above exception was the direct cause of the following exception:": "cause",
     "During handling of the above exception, another exception occurred:": "context",
 }
-# multiprocessing.pool's, concurrent.futures' and loky's
-_REMOTE = "RemoteTraceback:"
+# multiprocessing.pool's, concurrent.futures' and loky's; billiard's
+_REMOTE = ("RemoteTraceback:", "ExceptionWithTraceback:")
 _QUOTATION = '"""'
 _FRAME = '  File "'
 _SOURCE = "    "
 _REPEATED = "  [Previous line repeated "
 _OMISSION = ("[crashenv: ", " bytes left out]")
 _RULE = "+------------------------------------"
-_IN_NAME = str.maketrans("", "", ".<>")
+_IN_NAME = str.maketrans("", "", ".<>()")  # ray.exceptions.RayTaskError(ValueError)
 
 
 def parse(
@@ -87,6 +87,14 @@ def _take_notes(exception: "Exception_", sizes: "Sequence[int]") -> None:
     for size in sizes:
         exception["notes"].append("\n".join(lines[position : position + size]))
         position += size
+
+
+def with_empty_lines(text: str) -> str:
+    """``text`` with those around the links of a chain, which journald drops."""
+    for link in _LINKS:
+        if "\n" + link + "\n" in text and "\n\n" + link + "\n\n" not in text:
+            text = text.replace("\n" + link + "\n", "\n\n" + link + "\n\n")
+    return text
 
 
 def omitted(line: str) -> int:
@@ -159,7 +167,7 @@ def _begin_of_quotation(items: "list[Item]", begin: int, program: "str | None") 
     first, entry = _first_file(items, start), _first_file(items, last)
     if entry is None or first == entry or entry == program:
         return len(items)
-    return quoted if first == program or first is not None else len(items)
+    return quoted if first is not None else len(items)
 
 
 def _follows_link(items: "list[Item]", index: int) -> bool:
@@ -358,7 +366,7 @@ def _split_type(line: str) -> "tuple[Optional[str], str]":
     name, _, message = line.partition(": ")
     if not _ and name.endswith(":"):
         name = name[:-1]
-    if name.translate(_IN_NAME).isidentifier():
+    if name.translate(_IN_NAME).isidentifier() and "()" not in name:
         return name, message
     return None, line
 
@@ -375,6 +383,8 @@ def _frames(items: "list[Item]", position: int, exception: "Exception_") -> int:
             else:
                 exception["syntax"] = item.as_syntax()
             position += 1
+        elif item == "" and _is_airy(items, position):
+            position += 1
         elif not cut and _is_cut(items, position):
             cut = True  # a writer cuts once
             if frames and isinstance(item, str) and omitted(item):
@@ -383,6 +393,11 @@ def _frames(items: "list[Item]", position: int, exception: "Exception_") -> int:
         else:
             break
     return position
+
+
+def _is_airy(items: "list[Item]", position: int) -> bool:
+    """Whether loguru put the empty line there: before a frame, and behind the last one."""
+    return items[1:2] == [""] and position + 1 < len(items)
 
 
 # --- reports whose middle was left out
@@ -414,6 +429,7 @@ def _after_cut(items: "list[Item]", position: int) -> int:
 
 _MOST_KEPT = 2048
 _LONGEST_KEPT = 512  # characters
+_MOST_OF_NAME = 4  # lines of a file's name
 _kept: "dict[str, Place]" = {}
 
 
@@ -453,6 +469,8 @@ def _places(text: str) -> "list[Item]":
             items.append(place)
             continue
         lines = part.split("\n")
+        if '", line ' not in lines[0]:
+            lines = _with_whole_name(lines)
         if '", line ' not in lines[0]:  # cut, or something else
             items.append(_FRAME + lines[0])
             items += lines[1:]
@@ -463,6 +481,14 @@ def _places(text: str) -> "list[Item]":
         items.append(_place(lines, end))
         items += lines[end:]
     return items
+
+
+def _with_whole_name(lines: "list[str]") -> "list[str]":
+    """``lines`` with the first, where a file's name has several, in one."""
+    for index, line in enumerate(lines[:_MOST_OF_NAME]):
+        if '", line ' in line:
+            return ["\n".join(lines[: index + 1]), *lines[index + 1 :]]
+    return lines
 
 
 def _place(lines: "list[str]", end: int) -> Place:
