@@ -105,6 +105,12 @@ FORMATS: dict[str, Callable[[bytes, int], bytes]] = {
     "kubectl --prefix": lines("[pod/app-7d9c/web] "),
     "indented": lines("    "),
     "quoted": lines("> "),
+    "journald, short-precise": lines("Nov 22 10:11:S.123 host python3[4242]: "),
+    "journald, short-monotonic": lines("[ 1042.0SS678] host python3[4242]: "),
+    "syslog-ng": lines('<11>1 2026-11-22T10:11:S.6Z host app 42 - [meta sequenceId="SS"] '),
+    "Apache": lines("[Sun Nov 22 10:11:S.678 2026] [wsgi:error] [pid 42:tid 14] [client ::1] "),
+    "multilog": lines("@4000000067452SS1d2e12341 "),
+    "tab": lines("\t"),
     "coloured": coloured,
 }
 GROUP = b"""  + Exception Group Traceback (most recent call last):
@@ -116,6 +122,13 @@ GROUP = b"""  + Exception Group Traceback (most recent call last):
     +---------------- 2 ----------------
     | TypeError: 2
     +------------------------------------
+"""
+
+
+SYNTAX = b"""  File "/srv/app.py", line 3
+    def f(:
+          ^
+SyntaxError: invalid syntax
 """
 
 
@@ -150,9 +163,10 @@ class Prefixes(unittest.TestCase):
         for name, write in FORMATS.items():
             with self.subTest(name):
                 other = b"".join(written(b"started\n", write))
-                stream = other + b"".join(written(TRACEBACK, write)) + other
-                self.check(stream, TRACEBACK, tracebacks=True)
-                self.check(stream)
+                for text in (TRACEBACK, GROUP, SYNTAX):
+                    stream = other + b"".join(written(text, write)) + other
+                    self.check(stream, text, tracebacks=True)
+                    self.check(stream)
 
     def test_two_writers_alternate(self) -> None:
         pairs = (
@@ -168,6 +182,60 @@ class Prefixes(unittest.TestCase):
                 for pair in zip(ones[2:], others[2:]):
                     stream += pair
                 self.check(b"".join(stream), REPORT, REPORT)
+
+    def test_other_writers_between_the_first_lines(self) -> None:
+        others = [b"web-%d  | working\n" % number for number in range(2, 8)]
+        for text in (TRACEBACK, DUMP, REPORT):
+            stream = b""
+            for line in written(text, lines("web-1  | ")):
+                stream += line + b"".join(others)
+            self.check(stream, text, tracebacks=True)
+
+    def test_progress_between_a_prefix_and_the_text(self) -> None:
+        for name, write in FORMATS.items():
+            if name in ("docker", "journald, JSON", "coloured"):
+                continue
+            with self.subTest(name):
+                text = b"collected 3 items\ntests/a.py ...\ntests/t.py .." + DUMP
+                (frame,) = read(b"".join(written(text, write)))
+                self.assertEqual(record(frame)["where"], "app.py:7 in collect")
+                self.assertEqual(record(frame)["summary"], "SIGSEGV: Segmentation fault")
+
+    def test_entry_of_several_lines(self) -> None:
+        """journalctl puts blanks before all lines but the first."""
+        begin = b"Nov 22 10:11:12 host python3[4242]: "
+        for text in (TRACEBACK, DUMP):
+            first, *others = text.splitlines(keepends=True)
+            stream = begin + first + b"".join(b" " * len(begin) + line for line in others)
+            self.check(stream + begin + b"next\n", text, tracebacks=True)
+
+    def test_folded(self) -> None:
+        for text in (TRACEBACK, DUMP):
+            one = text.rstrip()
+            quoted = one.replace(b'"', b'\\"').replace(b"\n", b"\\n")
+            for stream in (
+                b"Nov 22 10:11:12 host app: failed " + one.replace(b"\n", b"#012"),
+                b'level=error error="' + quoted + b'" user=7',
+                b"failed: b'" + one.replace(b"\n", b"\\n") + b"'",
+            ):
+                self.check(b"on\n" + stream + b"\nnext\n", one + b"\n", tracebacks=True)
+                self.check(
+                    b"x  | on\nx  | " + stream + b"\nx  | next\n", one + b"\n", tracebacks=True
+                )
+
+    def test_json_of_any_key(self) -> None:
+        text = TRACEBACK.decode().rstrip()
+        for entry in (
+            {"event": "failed", "exception": text},
+            {"message": "failed", "exc_info": text},
+            {"message": "failed", "error": {"stack_trace": text}},
+            {"x": "y" * 400, "message": "failed\n" + text},
+        ):
+            line = json.dumps(entry).encode() + b"\n"
+            other = json.dumps({"message": "next"}).encode() + b"\n"
+            for begin in (b"", b"web-1  | "):
+                stream = begin + other + begin + line + begin + line + begin + other
+                self.check(stream, TRACEBACK, TRACEBACK, tracebacks=True)
 
     def test_partial_lines_of_the_kubelet(self) -> None:
         begin = "2026-11-22T10:11:S.678901Z stderr "
@@ -263,8 +331,32 @@ class Tracebacks(unittest.TestCase):
         summary = "ExceptionGroup: several (2 sub-exceptions): ValueError: 1; TypeError: 2"
         self.assertEqual(found["summary"], summary)
 
+    def test_two_groups(self) -> None:
+        self.assertEqual(len(self.records(GROUP + GROUP)), 2)
+
+    def test_behind_other_text(self) -> None:
+        for before in (b"ERROR:root:", b"2026-11-22 10:11:12,345 ERROR app failed: ", b"x"):
+            (found,) = self.records(before + TRACEBACK + b"next\n" + before + b"next\n")
+            self.assertEqual(found["text"], TRACEBACK.decode())
+        self.assertEqual(self.records(b"Caused by: x: " + TRACEBACK.partition(b"\n\n")[0]), [])
+
+    def test_lost_indentation(self) -> None:
+        text = b"".join(line.lstrip() for line in TRACEBACK.splitlines(keepends=True))
+        self.assertNotEqual(text, TRACEBACK)
+        (found,) = self.records(text)
+        self.assertEqual(found["where"], "app.py:5 in <module>")
+        self.assertEqual(found["exception"]["frames"][0]["source"], "load()")
+
+    def test_colours_of_the_interpreter(self) -> None:
+        text = TRACEBACK.replace(b'"/srv', b'\x1b[35m"/srv').replace(b'.py"', b'.py"\x1b[0m')
+        (found,) = self.records(text.replace(b"RuntimeError", b"\x1b[1;35mRuntimeError\x1b[0m"))
+        self.assertEqual(found["text"], TRACEBACK.decode())
+
     def test_no_traceback(self) -> None:
         for text in (
+            b'  File "/srv/app.py", line 3, in f\n    traceback.print_stack()\nINFO: next\n',
+            b'Stack (most recent call last):\n  File "/srv/app.py", line 3, in f\n    x\nINFO: x\n',
+            b"Traceback (most recent call last):\n\nINFO: next\n",
             b"Traceback (most recent call last):\n",
             b"Traceback (most recent call last):\nsee above\n",
             b"He said: Traceback (most recent call last):\n",

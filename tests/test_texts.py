@@ -45,6 +45,168 @@ EXPECTED: dict[str, dict[str, Any]] = {
     "python314": {"threads": 3, "c_stack": 2, "where": "main.py:7 in collect"},
     "remote": {"chain": ["concurrent.futures.process._RemoteTraceback"]},
     "timeout": {"summary": "Timeout (0:01:00)!", "threads": 2, "where": None},
+    "colours": {
+        "kind": "traceback",
+        "summary": "RuntimeError: no",
+        "where": "colour.py:6 in main",
+        "chain": ["ValueError"],
+    },
+    "colours_group": {
+        "kind": "traceback",
+        "summary": "RuntimeError: wrap",
+        "where": "group.py:9 in main",
+        "chain": ["ExceptionGroup"],
+    },
+    "loguru": {
+        "kind": "traceback",
+        "summary": "ZeroDivisionError: division by zero",
+        "where": "lg.py:3 in div",
+    },
+    "structlog_json": {
+        "kind": "traceback",
+        "summary": "ZeroDivisionError: division by zero",
+        "where": "sl.py:4 in f",
+    },
+    "json_logger": {
+        "kind": "traceback",
+        "summary": "ZeroDivisionError: division by zero",
+        "where": "pj.py:4 in <module>",
+    },
+    "remote_in_log": {
+        "kind": "traceback",
+        "summary": "ValueError: remote 3",
+        "where": "mp.py:5 in <module>",
+        "chain": ["concurrent.futures.process._RemoteTraceback"],
+    },
+    "shiv": {
+        "kind": "traceback",
+        "summary": "json.decoder.JSONDecodeError: Expecting property name enclosed in double "
+        "quotes: line 1 column 2 (char 1)",
+        "where": "work.py:3 in load",
+    },
+    "pex": {
+        "kind": "traceback",
+        "summary": "json.decoder.JSONDecodeError: Expecting property name enclosed in double "
+        "quotes: line 1 column 2 (char 1)",
+        "where": "work.py:3 in load",
+    },
+    "console_import": {
+        "kind": "traceback",
+        "summary": "ModuleNotFoundError: No module named 'myapp.nothere'",
+        "where": "bad.py:1 in <module>",
+    },
+    "log_message": {
+        "kind": "traceback",
+        "summary": "ZeroDivisionError: division by zero",
+        "where": "logexc.py:3 in <module>",
+    },
+    "heroku": {
+        "kind": "traceback",
+        "summary": "ModuleNotFoundError: No module named 'nothing'",
+        "where": "wsgi.py:12 in <module>",
+    },
+    "home_assistant": {
+        "kind": "traceback",
+        "summary": "TypeError: bad",
+        "where": "b.py:8 in update",
+        "chain": ["KeyError"],
+    },
+    "ray_task": {
+        "kind": "traceback",
+        "summary": "ray.exceptions.RayTaskError(ValueError): ray::f() (pid=17, ip=172.17.0.2)",
+        "where": "main.py:9 in <module>",
+    },
+    "encodings_alone": {
+        "kind": "dump",
+        "summary": "init_fs_encoding: failed to get the Python codec of the filesystem encoding: "
+        "ModuleNotFoundError: No module named 'encodings'",
+        "where": None,
+        "threads": 0,
+    },
+    "spark_executor": {
+        "kind": "traceback",
+        "summary": "ZeroDivisionError: division by zero",
+        "where": "job.py:5 in f",
+    },
+    "compose_group": {
+        "kind": "traceback",
+        "summary": "ExceptionGroup: unhandled errors in a TaskGroup (1 sub-exception): "
+        "ValueError: 1; ValueError: 1",
+        "where": "app.py:9 in <module>",
+    },
+    "compose_alternating": {
+        "kind": "traceback",
+        "summary": "ValueError: boom",
+        "where": "app.py:2 in load",
+    },
+    "journald_precise": {
+        "kind": "dump",
+        "summary": "SIGSEGV: Segmentation fault",
+        "where": "app.py:7 in collect",
+        "threads": 2,
+    },
+    "journald_chain": {
+        "kind": "traceback",
+        "summary": "RuntimeError: cannot load",
+        "where": "app.py:5 in <module>",
+        "chain": ["ZeroDivisionError"],
+    },
+    "journalctl_entry": {
+        "kind": "traceback",
+        "summary": "RuntimeError: cannot load",
+        "where": "app.py:5 in <module>",
+        "chain": ["ZeroDivisionError"],
+    },
+    "rsyslog_folded": {
+        "kind": "traceback",
+        "summary": "RuntimeError: cannot load",
+        "where": "app.py:5 in <module>",
+        "chain": ["ZeroDivisionError"],
+    },
+    "logfmt": {
+        "kind": "traceback",
+        "summary": "RuntimeError: cannot load",
+        "where": "app.py:5 in <module>",
+        "chain": ["ZeroDivisionError"],
+    },
+    "lambda": {
+        "kind": "traceback",
+        "summary": "KeyError: 'x'",
+        "where": "lambda_function.py:5 in lambda_handler",
+    },
+    "github_midline": {
+        "kind": "dump",
+        "summary": "SIGABRT: Aborted",
+        "where": "t.py:3 in f",
+        "threads": 1,
+    },
+    "syntax_error": {
+        "kind": "traceback",
+        "summary": "SyntaxError: invalid syntax",
+        "where": "app.py:3",
+    },
+    "terminal_copy": {
+        "kind": "traceback",
+        "summary": "RuntimeError: cannot load",
+        "where": "app.py:5 in <module>",
+        "chain": ["ZeroDivisionError"],
+    },
+    "pyinstaller": {
+        "kind": "traceback",
+        "summary": "RuntimeError: cannot start",
+        "where": "volume_thread.py:2 in <module>",
+    },
+    "conda_windows": {
+        "kind": "dump",
+        "summary": "access violation",
+        "where": "app.py:13 in load",
+        "threads": 1,
+    },
+    "billiard": {
+        "kind": "traceback",
+        "summary": "billiard.einfo.ExceptionWithTraceback",
+        "where": "pool.py:1264 in mark_as_worker_lost",
+    },
 }
 
 
@@ -91,9 +253,11 @@ class Files(unittest.TestCase):
         self.assertEqual({path.stem for path in TEXTS.glob("*.txt")}, set(EXPECTED))
         for name, expected in EXPECTED.items():
             with self.subTest(name):
-                (found,) = records((TEXTS / (name + ".txt")).read_bytes())
+                is_bare = expected.get("kind") == "traceback"
+                (found,) = records((TEXTS / (name + ".txt")).read_bytes(), is_bare)
                 dump, exception = found["dump"] or {}, found["exception"] or {}
                 facts = {
+                    "kind": found["kind"],
                     "summary": found["summary"],
                     "where": found["where"],
                     "damage": found["damage"],
@@ -173,6 +337,19 @@ class Dumps(unittest.TestCase):
         where = self.one(self.FATAL + self.IDLE + stack.replace(b"crash_me+", b"+"))["where"]
         self.assertEqual(where, "fast.cpython-314-x86_64-linux-gnu.so")
 
+    def test_exception_without_stacks(self) -> None:
+        reason = (
+            b"Fatal Python error: init_sys_streams: no\nPython runtime state: core initialized\n"
+        )
+        found = self.one(reason + traceback("/srv/abc.py:3 <module>").encode() + b"log\n" * 9)
+        self.assertEqual(found["summary"], "init_sys_streams: no: ValueError: boom")
+        self.assertEqual(found["where"], "abc.py:3 in <module>")
+        self.assertIsNone(self.one(reason + b"INFO: no exception\n")["exception"])
+
+    def test_line_that_nobody_knows(self) -> None:
+        text = b'Current thread 0x1 (most recent call first):\n  File "/srv/t.py", line ??? in f\n'
+        self.assertEqual(self.one(self.FATAL + text)["where"], "t.py in f")
+
     def test_timeouts_of_different_length_are_one_kind(self) -> None:
         current = b'Thread 0x1 (most recent call first):\n  File "/srv/t.py", line 3 in f\n'
         prints = {self.one(b"Timeout (0:0%d:00)!\n" % n + current)["fingerprint"] for n in (1, 2)}
@@ -227,6 +404,22 @@ class Chains(unittest.TestCase):
         self.assertEqual(found["exception"]["type"], "ValueError")
         self.assertEqual(chain(found["exception"]), ["RuntimeError"])
 
+    def test_without_the_empty_lines(self) -> None:
+        """The journal has none; so a report is shorter than it announces."""
+        text = traceback("/srv/app.py:1 f", last="KeyError: 1") + CONTEXT
+        text += traceback("/srv/app.py:3 g")
+        header = b"crashenv: report kind=exception bytes=%d\n" % len(text)
+        (found,) = records(header + text.replace("\n\n", "\n").encode())
+        self.assertEqual(found["summary"], "ValueError: boom")
+        self.assertEqual(chain(found["exception"]), ["KeyError"])
+
+    def test_type_with_another_in_it(self) -> None:
+        name = "ray.exceptions.RayTaskError(ValueError)"
+        found = report(traceback("/srv/app.py:1 f", last=name + ": ray::f() (pid=1)"))
+        self.assertEqual(found["exception"]["type"], name)
+        found = report(traceback("/srv/app.py:1 f", last="main(): no type"))
+        self.assertIsNone(found["exception"]["type"])
+
     def test_notes_of_a_key_error(self) -> None:
         for message, notes in (
             ("KeyError: array([[1, 2],\n       [3, 4]])", []),
@@ -253,6 +446,13 @@ class WhoseCode(unittest.TestCase):
             [SCRIPT % "celery", SITE + "celery/__main__.py:15 main", SITE + "click/core.py:1 x"],
             ["/venv/bin/app.pyz/__main__.py:3 <module>", SITE + "_bootstrap/__init__.py:1 b"],
             ["/usr/lib/python3.11/threading.py:1 _bootstrap_inner"],
+            ["/venv/bin/myapp:5 <module> from mine.cli import main"],
+            ["/usr/bin/myapp:25 importlib_load_entry_point"],
+            ["/srv/app.pyz/__main__.py:3 <module>", "/srv/app.pyz/_bootstrap/__init__.py:9 run"],
+            ["/srv/app/__main__.py:3 <module>", "/srv/app/_bootstrap/__init__.py:9 run"],
+            ["/c/pex/unzipped_pexes/1/__main__.py:9 boot", "/c/pex/1/.bootstrap/pex/pex.py:3 f"],
+            ["/c/pex/venvs/1/2/pex:459 <module> boot(", "/c/pex/venvs/1/2/pex:447 boot"],
+            [SCRIPT % "uvicorn", SITE + "uvicorn/main.py:410 main", SITE + "starlette/r.py:3 f"],
         ):
             with self.subTest(launcher):
                 self.assertEqual(self.where(*launcher, *package), "work.py:3 in load")
@@ -269,6 +469,12 @@ class WhoseCode(unittest.TestCase):
     def test_program_started_by_a_launcher(self) -> None:
         launcher = SCRIPT % "gunicorn", SITE + "gunicorn/app/wsgiapp.py:67 run"
         self.assertEqual(self.where(*launcher, "/srv/app.py:3 create"), "app.py:3 in create")
+
+    def test_script_in_an_archive_that_is_all_there_is(self) -> None:
+        where = self.where(
+            "<frozen runpy>:198 _run_module_as_main", "/srv/x.pyz/__main__.py:3 <module>"
+        )
+        self.assertEqual(where, "__main__.py:3 in <module>")
 
     def test_script_of_the_user_in_bin(self) -> None:
         where = self.where("/home/u/bin/tool:9 <module> load()", SITE + "requests/api.py:73 get")
@@ -287,6 +493,15 @@ class WhoseCode(unittest.TestCase):
             "/venv/lib/python3.11/site-packages/x/y.py",
             r"C:\Python311\Lib\json\decoder.py",
             "/opt/venv/crashenv/_crash_rare.py",
+            r"C:\Users\u\miniconda3\lib\runpy.py",
+            r"PyInstaller\loader\pyimod02_importers.py",
+            "threading.pyc",
+            "asyncio/base_events.py",
+            r"C:\Temp\ONEFIL~1\json\decoder.py",
+            "/opt/app.dist/json/decoder.py",
+            "/opt/spark/python/pyspark/sql/session.py",
+            "/opt/python/requests/api.py",
+            "/var/runtime/bootstrap.py",
         ):
             self.assertFalse(own.is_own(file), file)
             self.assertEqual(self.where("/srv/app.py:3 main", file + ":9 f"), "app.py:3 in main")
@@ -297,6 +512,10 @@ class WhoseCode(unittest.TestCase):
             "<console>",
             r"C:\app\main.py",
             "app.py",
+            r"C:\app\lib\util.py",
+            r"core\tray_icon.py",
+            "/srv/json/decoder.py",
+            "/opt/app.dist/main.py",
         ):
             self.assertTrue(own.is_own(file), file)
 
