@@ -111,6 +111,8 @@ FORMATS: dict[str, Callable[[bytes, int], bytes]] = {
     "Apache": lines("[Sun Nov 22 10:11:S.678 2026] [wsgi:error] [pid 42:tid 14] [client ::1] "),
     "multilog": lines("@4000000067452SS1d2e12341 "),
     "tab": lines("\t"),
+    "BuildKit": lines("#12 S. "),
+    "two times": trimmed(lines("2026-11-22T10:11:S.6Z web-1  | 2026-11-22 10:11:SS ")),
     "coloured": coloured,
 }
 GROUP = b"""  + Exception Group Traceback (most recent call last):

@@ -65,11 +65,14 @@ _DIGITS = bytes.maketrans(b"123456789", b"000000000")
 # the kubelet's F (full) and P (partial), numbers of lines. The same kind of it stands there
 # on each line.
 _VARYING = (
-    rb"\d{4}-\d\d-\d\d(?:[T ,]+\d\d:\d\d:\d\d(?:[.,]\d+)?)?(?: ?(?:Z|UTC|[+-]\d\d:?\d\d))?",
+    rb"\d{4}-\d\d-\d\d[T ,]+\d\d:\d\d:\d\d(?:[.,]\d+)?(?: ?(?:Z|UTC|[+-]\d\d:?\d\d))?",
+    rb"\d{4}-\d\d-\d\d",
     rb"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) {1,2}\d{1,2} \d\d:\d\d:\d\d(?:\.\d+)?",
     rb"\d{1,2}[/-][A-Z][a-z][a-z][/-]\d{4}[ :]\d\d:\d\d:\d\d",
-    rb"\d\d/\d\d/\d\d(?:\d\d)? \d\d:\d\d:\d\d",
-    rb"\d\d:\d\d:\d\d(?:[.,]\d+)?",
+    rb"\d\d?/\d\d?/\d\d(?:\d\d)?,? \d\d?:\d\d:\d\d(?:[.,]\d+)?",
+    rb"(?<!\d)\d\d?:\d\d:\d\d(?:[.,]\d+)?",
+    rb"\b\d{8}[T-]\d{6}(?:[.,]\d+)?",
+    rb"(?<= )\d+\.\d{1,3}(?= |$)",
     rb"\b\d{10,19}(?:\.\d+)?\b",
     rb"\[ *\d+\.\d{6}\]",
     rb"@[0-9a-f]{24}\b",
