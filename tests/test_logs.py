@@ -193,6 +193,16 @@ class Prefixes(unittest.TestCase):
                 stream += line + b"".join(others)
             self.check(stream, text, tracebacks=True)
 
+    def test_held_lines_at_the_end(self) -> None:
+        """None of them is lost, though each may have a prefix."""
+        text = b"x Timeout (1)\ny Timeout (2)\n"
+        self.check(text + REPORT, REPORT)
+        self.check(b"a" * 300 + b" " + text + b"z " + DUMP + text, DUMP)
+        log = Log(tracebacks=True)
+        log.feed(text)
+        log.close()
+        self.assertEqual(log.skipped, len(text))
+
     def test_progress_between_a_prefix_and_the_text(self) -> None:
         for name, write in FORMATS.items():
             if name in ("docker", "journald, JSON", "coloured"):
@@ -337,7 +347,7 @@ class Tracebacks(unittest.TestCase):
         self.assertEqual(len(self.records(GROUP + GROUP)), 2)
 
     def test_behind_other_text(self) -> None:
-        for before in (b"ERROR:root:", b"2026-11-22 10:11:12,345 ERROR app failed: ", b"x"):
+        for before in (b"ERROR:root:", b"2026-11-22 10:11:12,345 ERROR app: ", b"x" * 400):
             (found,) = self.records(before + TRACEBACK + b"next\n" + before + b"next\n")
             self.assertEqual(found["text"], TRACEBACK.decode())
         self.assertEqual(self.records(b"Caused by: x: " + TRACEBACK.partition(b"\n\n")[0]), [])

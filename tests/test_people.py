@@ -117,6 +117,16 @@ class Answers(PeopleTest):
             )
         self.assertEqual(self.complaint("xyzzy"), "crashenv: there is no command 'xyzzy'")
 
+    def test_no_escape_sequences_come_back(self) -> None:
+        hostile = "\x1b]0;title\x07\x9b31m\u202e"
+        shown = "\\x1b]0;title\\x07\\x9b31m\\u202e"
+        for command in ("list", "show", "parse", "run", "send", "prune", "html"):
+            result = self.crashenv(command, "--" + hostile)
+            self.assertIn(shown, result.stderr.decode(), command)
+            self.assertNotIn(b"\x1b", result.stderr, command)
+        result = self.crashenv("run", hostile)
+        self.assertEqual(result.stderr.decode().partition(": No such")[0], "crashenv: " + shown)
+
     def test_no_id(self) -> None:
         text = self.complaint("show", "zzzz")
         self.assertIn("zzzz: No such file, and not the beginning of an id", text)

@@ -167,7 +167,7 @@ class Log:
         rest, self._rest = self._rest, b""
         if rest:
             self._line(rest)
-        self._release()
+        self._release_all()
 
     def _inner(self) -> "Log | Splitter":
         """What reads the lines of one writer, which may have another prefix."""
@@ -201,7 +201,7 @@ class Log:
             if size < 0:
                 self._rest = data[found:]
                 return
-            self._release()
+            self._release_all()
             end = found + size
             self._to_plain.append(data[found:end])
             self._whole = max(0, end - len(data))
@@ -269,7 +269,7 @@ class Log:
             return
         column = self._column(line)
         if any(map(line.count, self._folds)) and not line.startswith(b"{", column):
-            self._to_plain.append(_unfolded(line, max(0, self._first_mark(line))))
+            self._to_plain.append(_unfolded(line, self._first_mark(line)))
         elif column > 0:
             self._held = _Held(line, column)
         else:
@@ -281,8 +281,8 @@ class Log:
         first = self._first_mark(line)
         if 0 < json < first:
             return json
-        column = first if first < _LONGEST_PREFIX else 0
-        prefix = line[: max(0, column)]
+        column = max(0, first)
+        prefix = line[:column]
         # The margin of an exception group is none.
         is_margin = not prefix.strip(b" |+-") and prefix.strip() != b""
         if is_margin or prefix.endswith(b"Exception Group "):
@@ -310,7 +310,7 @@ class Log:
             for one in held.behind:
                 self._line(one)
         elif goes_on or is_hasty or len(held.behind) >= _MOST_BETWEEN:
-            self._release(line)
+            self._release(held, line)
 
     def _is_continuation(self, text: bytes) -> bool:
         return text.startswith((_FRAME, _RUNTIME_STATE, *self._marks))
@@ -321,6 +321,8 @@ class Log:
         Behind it, a test runner's progress may stand in the held line, and then ``line``
         has to go on with the text.
         """
+        if held.column > _LONGEST_PREFIX:
+            return None
         blanks = b" " * held.column
         if line.startswith(blanks):  # journalctl, of an entry that has several lines
             return self._kept_prefix(blanks)
@@ -357,11 +359,13 @@ class Log:
             self._frames += stream.feed() + stream.splitter.close()
             self._skipped += stream.splitter.skipped
 
-    def _release(self, following: bytes = b"") -> None:
+    def _release_all(self) -> None:
+        while self._held is not None:
+            self._release(self._held)
+
+    def _release(self, line: "_Held", following: bytes = b"") -> None:
         """The held line has no prefix. What begins in it, and goes on behind, gets its own line."""
-        if self._held is None:
-            return
-        held, column, behind = self._held.line, self._held.column, self._held.behind
+        held, column, behind = line.line, line.column, line.behind
         self._held = None
         self._failures += 1
         text = held[column:]
@@ -432,6 +436,7 @@ def _texts(value: "Any", depth: int) -> "Iterator[bytes]":
 
 def _unfolded(line: bytes, column: int) -> bytes:
     """The lines that are folded into the end of ``line``, from ``column`` on."""
+    column = max(0, column)
     text = line[column:].rstrip(b"\n")
     quote = line[column - 1 : column]
     if _RSYSLOGS in text:
