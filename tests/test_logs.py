@@ -331,6 +331,18 @@ class Tracebacks(unittest.TestCase):
         (found,) = self.records(text)
         self.assertEqual(found["exception"]["message"], "cannot load\n  more of it\n\tand more")
 
+    def test_thread(self) -> None:
+        title = b"Exception in thread Thread-1 (work):\n"
+        for size in (1 << 20, 7):
+            (frame,) = read(b"on\n" + title + TRACEBACK + b"next\n", size, tracebacks=True)
+            self.assertEqual(frame.raw, title + TRACEBACK)
+        self.assertEqual(record(frame)["thread"], "Thread-1 (work)")
+        self.assertEqual(record(frame)["exception"]["context"]["type"], "ZeroDivisionError")
+        log = Log(tracebacks=True)
+        log.feed(b"on\n" + title + TRACEBACK)
+        log.close()
+        self.assertEqual(log.skipped, len(b"on\n"))
+
     def test_remote(self) -> None:
         quoted = b'concurrent.futures.process._RemoteTraceback: \n"""\n' + TRACEBACK + b'"""\n'
         link = b"\nThe above exception was the direct cause of the following exception:\n\n"

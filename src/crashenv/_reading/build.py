@@ -157,6 +157,8 @@ def _add_exception(result: "Record", text: str) -> None:
         _add_place(result, [result["kind"], result["summary"]], [])
         return
     result["exception"] = exception
+    if result["kind"] == "traceback":
+        result["thread"] = tracebacks.thread(text)
     result["summary"] = _shorten(_summary(exception))
     _add_place(result, _types(exception), exception["frames"], exception["syntax"])
 

@@ -408,7 +408,9 @@ class Splitter:
                 is_traceback = self._buffer.startswith((*TRACEBACK_STARTS, _FRAME_LINE), begin)
                 at_line_start = begin in (0, start) or self._buffer[begin - 1] == _NEWLINE
                 if is_traceback:
-                    self._dump = _Traceback(self._line_before(begin))
+                    before = self._line_before(begin)
+                    self._dump = _Traceback(before)
+                    self.skipped -= self._dump.size
                 else:
                     self._dump = _Dump(at_line_start)
         self._leave_text(start, stop)
@@ -775,6 +777,8 @@ class _Traceback(_Text):
         self._told = (
             line_before.rpartition(_LAMBDAS_MARK)[2] if _LAMBDAS_MARK in line_before else b""
         )
+        if line_before.startswith(_TITLES) and line_before.endswith(b":"):
+            self._keep(line_before + b"\n")
         self._repair = _Repair()
         self._has_ended = False  # with the line of its type, or a group's last one
         self._is_linked = False  # to one that is to follow
@@ -872,6 +876,7 @@ class _Repair:
         return line
 
 
+_TITLES = (b"Exception in thread ", b"Process ")
 _SYNTAX_ERRORS = (b"SyntaxError", b"IndentationError", b"TabError")
 _ERROR_NAMES = (b"Error", b"Exception")
 _QUOTES = (b"RemoteTraceback:", b"ExceptionWithTraceback:")  # another traceback: billiard's too

@@ -107,7 +107,13 @@ def omitted(line: str) -> int:
     return 0
 
 
-_TITLES = ("Exception in thread ", "Exception ignored in thread ", "Process ")
+_THREAD = "Exception in thread "
+_TITLES = (_THREAD, "Exception ignored in thread ", "Process ")
+
+
+def thread(text: str) -> "str | None":
+    """The name of the thread, of a text that begins with it."""
+    return text.partition("\n")[0][len(_THREAD) : -1] if text.startswith(_THREAD) else None
 
 
 def _begin(items: "list[Item]") -> int:
