@@ -324,7 +324,8 @@ class Log:
         if held.column > _LONGEST_PREFIX:
             return None
         blanks = b" " * held.column
-        if line.startswith(blanks):  # journalctl, of an entry that has several lines
+        if line.startswith(blanks) and self._goes_on(line[held.column :]):
+            # journalctl, of an entry that has several lines
             return self._kept_prefix(blanks)
         size = held.column if is_hasty else min(_LIKELY, held.column)
         begin = line[:size].translate(_DIGITS).rstrip()
