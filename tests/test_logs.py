@@ -336,8 +336,9 @@ class Tracebacks(unittest.TestCase):
         for size in (1 << 20, 7):
             (frame,) = read(b"on\n" + title + TRACEBACK + b"next\n", size, tracebacks=True)
             self.assertEqual(frame.raw, title + TRACEBACK)
-        self.assertEqual(record(frame)["thread"], "Thread-1 (work)")
-        self.assertEqual(record(frame)["exception"]["context"]["type"], "ZeroDivisionError")
+        read_back: Any = record(frame)
+        self.assertEqual(read_back["thread"], "Thread-1 (work)")
+        self.assertEqual(read_back["exception"]["context"]["type"], "ZeroDivisionError")
         log = Log(tracebacks=True)
         log.feed(b"on\n" + title + TRACEBACK)
         log.close()
