@@ -43,6 +43,22 @@ crash()
 raise KeyError('boom in main')
 """
 
+# Nothing of what is held has been executed when the hook comes.
+EARLY_AUDIT = """
+import _thread, faulthandler, os, sys, time
+def hook(event, args):
+    if event in %r: raise RuntimeError('forbidden')
+def crash():
+    done.append(1)
+    raise ValueError('boom in raw thread')
+done = []
+sys.addaudithook(hook)
+_thread.start_new_thread(crash, ())
+while not done or _thread._count(): time.sleep(0.001)
+print(faulthandler.enable(), faulthandler.is_enabled())
+raise KeyError('boom in main')
+"""
+
 
 class Replaced(ProgramTest):
     """Functions that a program replaces are not the ones that we use."""
@@ -75,6 +91,16 @@ class Replaced(ProgramTest):
                 result = self.run_both(AUDIT % (THREAD, event, event))
                 bodies = [report.body for report in result.reports]
                 self.assertTrue(any("KeyError" in body for body in bodies), str(result))
+
+    @unittest.skipIf(PYPY, "needs sys.addaudithook as in CPython")
+    def test_audit_hooks_that_raise_from_the_start(self) -> None:
+        for events in (("exec",), ("marshal.loads",), ("exec", "import", "open")):
+            with self.subTest(events):
+                result = self.run_both(EARLY_AUDIT % (events,))
+                bodies = [report.body for report in result.reports]
+                self.assertEqual(len(bodies), 2, str(result))
+                self.assertIn("boom in raw thread", bodies[0])
+                self.assertIn("KeyError", bodies[1])
 
     def test_forbidden_imports(self) -> None:
         for guard in (

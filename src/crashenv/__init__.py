@@ -282,8 +282,11 @@ def _stub(entry: str, original: "Any") -> "Any":
             names = _names(_state, _entry, ("_hooks",))
             if names is not None:
                 return names[_entry](call, _original, *args, **kwargs)
+            if _entry == "provide":
+                return _state.faults[args[0]]
+            if args:
+                _report_least(_state, _entry, None, args[0])
             if _entry == "invoke":
-                _report_least(_state, _entry, _state.exc_info()[1])
                 return args[0].__dict__["_invoke_excepthook"]
         return None if _original is None else _original(*args, **kwargs)
 
@@ -293,7 +296,8 @@ def _stub(entry: str, original: "Any") -> "Any":
 def _names(state: "Any", entry: str, files: "Any" = ("_wire", "_crash", "_crash_rare")) -> "Any":
     """The namespace with ``entry`` in it; None where the code cannot be executed any more.
 
-    Two threads may make one at once: all that changes is in ``state``.
+    Two threads may make one at once: all that changes is in ``state``. Where there is no
+    crash, what interrupts it is raised, such as a KeyboardInterrupt.
     """
     try:
         names = state.names.get(files) or {**state.taken, "state": state, "sys": sys}
@@ -304,18 +308,29 @@ def _names(state: "Any", entry: str, files: "Any" = ("_wire", "_crash", "_crash_
         names[entry]
         state.names[files] = names
         return names
-    except BaseException:  # no memory, an audit hook that raises, builtins that are gone
-        return None
+    except Exception:  # no memory, an audit hook that raises, builtins that are gone
+        if entry == "find_spec":  # the import would fail for another reason
+            raise
+    except BaseException:
+        if files[0] == "_hooks":
+            raise
+    return None
 
 
-def _report_least(state: "Any", entry: str, value: "Any") -> None:
-    """Without ``_crash``: that there was a crash, and of what."""
+def _report_least(state: "Any", entry: str, value: "Any", given: "Any" = None) -> None:
+    """Without ``_crash``: that there was a crash, and of what; ``given`` is a stub's argument."""
     try:
+        if value is None and entry == "invoke":
+            value = state.exc_info()[1]
+        elif value is None and entry == "before_hook":
+            value = sys.__dict__.get("last_value")
+        elif value is None and given.err_msg.startswith("Exception ignored in thread "):
+            value = given.exc_value
         output, taken = state.output, state.taken
         status = taken["fstat"](output.fd)
         kind = "thread" if entry == "invoke" or entry == "unraisablehook" else "exception"
         is_crash = kind == "thread" or value is sys.__dict__.get("last_value")
-        if is_crash and (status[2], status[1]) == output.identity:
+        if value is not None and is_crash and (status[2], status[1]) == output.identity:
             body = ("%s: %s\n" % (value.__class__.__name__, value)).encode("utf-8", "replace")
             begin = "crashenv: report kind=%s pid=%d bytes=%d\n"
             begin %= kind, taken["getpid"](), body.__len__()
