@@ -119,6 +119,17 @@ class Shared(WatchedTest):
         self.assertEqual(result.status, -signal.SIGQUIT)
         self.assertIn("most recent call first", result.dump)
 
+    def test_mistakes_in_unregister_are_the_programs(self) -> None:
+        program = """
+            import faulthandler, sys
+            calls = [((), {}), ((3,), {}), ((3, 4), {}), (([],), {})]
+            if sys.implementation.name == 'cpython': calls.append(((), {'signum': 3}))
+            for args, kwargs in calls:
+                try: print(faulthandler.unregister(*args, **kwargs))
+                except TypeError as error: print(error)
+            """
+        self.check_silent(program)
+
     def test_forked_child(self) -> None:
         program = "import os\nif os.fork(): print(os.wait()[1])\nelse: os.kill(os.getpid(), 11)"
         result = self.run_both(["-X", "faulthandler", "-c", program])
