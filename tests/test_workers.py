@@ -35,6 +35,15 @@ def segfault(*args):
 def leave(how):
     how(3)
 
+def out_of_descriptors():
+    opened = []
+    while True:
+        opened.append(os.open('/dev/null', os.O_RDONLY))
+
+def without_stderr(function, *args):
+    sys.stderr = None
+    function(*args)
+
 if __name__ == '__main__':
     multiprocessing.set_start_method({method!r})
     {main}
@@ -73,6 +82,29 @@ class Workers(WatchedTest):
 
     def test_thread_of_a_worker(self) -> None:
         self.check_worker("multiprocessing.Process(target=in_thread)", "thread")
+
+    def test_exception_that_it_cannot_print(self) -> None:
+        program = "multiprocessing.Process(target=%s, args=(%s), name='w')"
+        for target, args, kind in (
+            ("without_stderr", "work,", "ValueError"),
+            ("out_of_descriptors", "", "OSError"),  # cannot import traceback
+        ):
+            for method in METHODS:
+                with self.subTest(target=target, method=method):
+                    main = "p = %s; p.start(); p.join(); print(p.exitcode)"
+                    result = self.run_main(main % (program % (target, args)), method)
+                    self.assertEqual([r.kind for r in result.reports], ["process"], str(result))
+                    (report,) = result.reports
+                    self.assertEqual(report.fields["process"], "w")
+                    self.assertTrue(report.body.startswith("Process w:\nTraceback"), report.body)
+                    self.assertIn("\n%s: " % kind, report.body)
+
+    def test_exit_that_it_cannot_print(self) -> None:
+        for method in METHODS:
+            main = "p = multiprocessing.Process(target=without_stderr, args=(sys.exit, 'bye'))"
+            with self.subTest(method):
+                result = self.run_main(main + "; p.start(); p.join()", method)
+                self.assertNotIn("process", [r.kind for r in result.reports], str(result))
 
     def test_every_kind_of_crash_output(self) -> None:
         for output in OUTPUTS:

@@ -319,26 +319,33 @@ def current_thread_name() -> str:
 # --- a worker of multiprocessing
 
 
-def worker(module: "Any", process: "Any", name: "Any") -> None:
+def worker(module: "Any", process: "Any", name: "Any", is_silent: bool = False) -> None:
     """Report the exception that ``BaseProcess._bootstrap`` of ``module`` is going to print.
 
-    Only while ``_bootstrap`` handles it, the traceback begins there.
+    Only while that handles it, the traceback begins there. ``is_silent`` says that it failed
+    to print it, and handles what it failed of.
     """
     room = make_room()
     try:
-        value: Any = state.exc_info()[1]
+        handled: Any = state.exc_info()[1]
         frame = state.exc_info()[2].tb_frame
         if frame.f_code.co_name != "_bootstrap" or frame.f_globals is not vars(module):
             return
-        # billiard asks for the name twice.
-        is_new = id(value) != state.reported and not is_exit(value)
-        if module._current_process is process and is_new:
-            state.reported = id(value)
+        # billiard asks for the name twice; what is silent here may leave the main thread.
+        is_new = id(handled) != state.reported
+        value: Any = context_of(handled) if is_silent else handled
+        if module._current_process is process and is_new and not is_exit(value):
+            state.reported = id(handled)
             report("process", value, None, "Process %s:\n" % name, process=str(name))
     except BaseException:
         pass
     finally:
         change_limit(-room)
+
+
+def worker_in_silence(module: "Any") -> None:
+    process = module._current_process
+    worker(module, process, getattr(process, "_name", ""), True)
 
 
 # --- a copy of what is printed

@@ -23,13 +23,21 @@ def watch(state: "Any", finder: "Any") -> None:
     original = finder.find_spec
 
     def find_spec(name: str, target: "Any" = None) -> "Any":
-        try:
-            patch(state)
-        except Exception:  # another version's modules
-            pass
+        _patch_quietly(state)
         return original(name, target)
 
     finder.find_spec = find_spec
+    if not state.__dict__.setdefault("is_watched", False) and hasattr(os, "register_at_fork"):
+        # Where workers are forked, util may be the last one.
+        state.is_watched = True
+        os.register_at_fork(after_in_child=lambda: _patch_quietly(state))
+
+
+def _patch_quietly(state: "Any") -> None:
+    try:
+        patch(state)
+    except Exception:  # another version's modules
+        pass
 
 
 def patch(state: "Any") -> None:
@@ -43,6 +51,8 @@ def patch(state: "Any") -> None:
             if hasattr(module, "spawnv_passfds") and "sorted" not in vars(module):
                 _pass_output(module, state)
         util = sys.modules.get(package + ".util")
+        if hasattr(util, "_flush_std_streams") and hasattr(process, "BaseProcess"):
+            _watch_flush(util, process, state)
         at_exit = getattr(state.output, "at_exit", None)
         if at_exit is not None and hasattr(util, "register_after_fork"):
             _run_at_exit(util, state)
@@ -70,6 +80,37 @@ def _patch_process(module: "Any", state: "Any") -> None:
         return result
 
     module.BaseProcess.name = property(get_name, name.fset, name.fdel, name.__doc__)
+
+
+class _Looked:
+    """A function whose lookup is noticed, and which is called with no frame of ours below it."""
+
+    def __init__(self, function: "Any", look: "Any") -> None:
+        self._function, self._look = function, look
+
+    @property
+    def __call__(self) -> "Any":
+        self._look()
+        return self._function
+
+
+def _watch_flush(util: "Any", process: "Any", state: "Any") -> None:
+    """See the exception that ``BaseProcess._bootstrap`` cannot print.
+
+    Where it cannot import traceback, or ``sys.stderr`` is None, it does not come to
+    ``self.name``. Its last step, while the second exception leaves it, is to flush.
+    """
+    if isinstance(util._flush_std_streams, _Looked):
+        return
+    exc_info = state.exc_info
+
+    def look() -> None:
+        if exc_info()[1] is not None:
+            names = state.names_for(state, "worker")
+            if names is not None:
+                names["worker_in_silence"](process)
+
+    util._flush_std_streams = _Looked(util._flush_std_streams, look)
 
 
 def _pass_output(module: "Any", state: "Any") -> None:
