@@ -8,7 +8,6 @@ import zipfile
 
 from tests.driver import OUTPUTS, PYPY, ProgramTest
 
-
 class MainThread(ProgramTest):
     def test_hello_reaches_only_stderr_and_the_crash_both(self) -> None:
         # Go: runtime/debug TestSetCrashOutput
@@ -222,6 +221,35 @@ class Broken:
 sys.stderr = Broken()
 """
         )
+
+    @unittest.skipIf(PYPY, "its hook is in Python, and prints the frames of an error in it")
+    def test_errors_are_strict(self) -> None:
+        source = "import sys; sys.stderr.reconfigure(encoding='ascii', errors='strict')"
+        for cause in ("raise ValueError('\\u00e9')", "exec(compile('1/0', '\\u00e9', 'exec'))"):
+            with self.subTest(cause):
+                (report,) = self.check_reports(source + "\n" + cause, "exception")
+                self.assertIn("\u00e9", report.body)
+
+    def test_class_of_the_same_name(self) -> None:
+        self.check_broken(
+            """
+import sys
+class TextIOWrapper:
+    closed, line_buffering, errors = False, True, 'backslashreplace'
+    def write(self, text): print([text])
+    def flush(self): print('flush')
+sys.stderr = TextIOWrapper()
+"""
+        )
+
+    def test_buffer_that_is_never_flushed(self) -> None:
+        self.check_broken(
+            "import atexit, os, sys; sys.stderr.reconfigure(line_buffering=False)\n"
+            "atexit.register(os._exit, 7)"
+        )
+
+    def test_unbuffered(self) -> None:
+        self.check_exception(["-u", "-c", "1/0"])
 
     def test_object_without_attributes(self) -> None:
         self.check_broken(

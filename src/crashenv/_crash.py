@@ -38,6 +38,8 @@ OUTERMOST = ("__main__", "runpy")
 IS_WHOLE = header, timestamp  # or NameError: a full disk left the file before this one empty
 LAST = "last_exc" if sys.version_info >= (3, 12) else "last_value"
 NOT_CRASHES = (SystemExit, KeyboardInterrupt)
+# Where there is no memory, the interpreter prints pieces past sys.stderr.
+NOT_PLAIN = (*NOT_CRASHES, MemoryError)
 SMALL_LIMIT = 200  # of recursion, from which our own frames would take a noticeable part
 MOST_TEXT = 1 << 14  # characters of a message that is copied as a whole
 HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: a class that was not written in C
@@ -56,18 +58,22 @@ def excepthook(
     """
     try:
         stream: Any = sys.stderr
-        attributes, output = stream.__dict__, state.output
+        output = state.output
         is_plain = (
             not _count()
             and not kind.__flags__ & HEAP_TYPE
-            and not issubclass(kind, NOT_CRASHES)
+            and not issubclass(kind, NOT_PLAIN)
             and value is getattr(sys, LAST, None)
             and value.__context__ is value.__cause__ is None
             and value.args.__class__ is tuple
             and all(arg.__class__ is str and len(arg) < MOST_TEXT for arg in value.args)
             and "__notes__" not in value.__dict__
-            and stream.__class__.__name__ == "TextIOWrapper"
-            and "write" not in attributes
+            and type(stream).__module__ == "_io"
+            and "write" not in (attributes := stream.__dict__)
+            # What cannot be encoded is lost with all that is written at once.
+            and stream.errors == "backslashreplace"
+            # From 3.13 on the original does not flush.
+            and (stream.line_buffering or stream.write_through)
             and not stream.closed
             and not hasattr(sys, "ps1")
             and sys._getframe(1).f_back is None
