@@ -8,6 +8,16 @@ import zipfile
 
 from tests.driver import OUTPUTS, PYPY, ProgramTest
 
+LOOKING = """
+import sys, traceback
+class Looking:
+    def __init__(self, out): self.out = out
+    def write(self, text): self.out.write('%s> %s' % (sys._getframe(1).f_code.co_name, text))
+    def flush(self): self.out.flush()
+sys.stderr = Looking(sys.stderr)
+"""
+
+
 class MainThread(ProgramTest):
     def test_hello_reaches_only_stderr_and_the_crash_both(self) -> None:
         # Go: runtime/debug TestSetCrashOutput
@@ -250,6 +260,17 @@ sys.stderr = TextIOWrapper()
 
     def test_unbuffered(self) -> None:
         self.check_exception(["-u", "-c", "1/0"])
+
+    @unittest.skipIf(sys.version_info < (3, 13), "a hook in C has no frame")
+    def test_write_that_looks_at_its_caller(self) -> None:
+        self.check_broken(LOOKING)
+
+    def test_write_that_looks_at_its_callers_in_a_thread(self) -> None:
+        source = LOOKING + "import threading\nt = threading.Thread(target=lambda: 1/0)\n"
+        stack = "sys._getframe(1).f_code.co_name"
+        looking = source.replace(stack, "len(traceback.extract_stack())")
+        (report,) = self.check_reports(looking + "t.start()\nt.join()", "thread")
+        self.assertTrue(report.body.endswith(self.EXPECTED), report.body)
 
     def test_object_without_attributes(self) -> None:
         self.check_broken(

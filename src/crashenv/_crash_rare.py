@@ -256,7 +256,7 @@ def invoke(original: "Any", thread: "Any") -> "Any":
         if is_exit(value):
             return call_hook
         hook = names.get("excepthook", state.genuine[0])
-        if any(hook is genuine for genuine in state.genuine):
+        if any(hook is genuine for genuine in state.genuine) and can_be_read():
             return lambda crashed: crash_of_thread(call_hook, crashed)
         name = name_of(thread)
         report("thread", value, None, "Exception in thread %s:\n" % name, name)
@@ -351,6 +351,22 @@ def worker_in_silence(module: "Any") -> None:
 # --- a copy of what is printed
 
 
+def can_be_read() -> bool:
+    """Whether ``sys.stderr`` has a ``write`` of C: one of Python could look at its callers."""
+    try:
+        stream: Any = sys.stderr
+        return id(stream) in state.taps or is_of_c(stream.write)
+    except BaseException:  # stderr is None, or no ordinary stream
+        return False
+
+
+def is_of_c(function: "Any") -> bool:
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return type(function) is type(fstat)
+    return type(code) is not type(is_of_c.__code__)  # PyPy's functions all have one
+
+
 def start_reading() -> "Any":
     """Start to copy what this thread writes to ``sys.stderr``; return None if that fails.
 
@@ -368,6 +384,8 @@ def start_reading() -> "Any":
         try:
             tap = state.taps.get(id(stream))
             if tap is None:
+                if not is_of_c(stream.write):
+                    return None
                 readers: dict[int, Any] = {}
                 copying = copier(stream.write, readers)
                 tap = readers, attributes, attributes.get("write", state.taps)
