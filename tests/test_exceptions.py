@@ -199,6 +199,27 @@ class Values(ProgramTest):
         self.assertIn("ZeroDivisionError: division by zero\n", report.body)
 
 
+class Replaced(ProgramTest):
+    def test_functions_that_the_program_replaced(self) -> None:
+        for name in (
+            "sys.getrecursionlimit",
+            "sys.setrecursionlimit",
+            "_signal.getsignal",
+            "_signal.pthread_sigmask",
+            "_signal.sigpending",
+        ):
+            for hook in ("", "sys.excepthook = lambda *args: None\n"):
+                with self.subTest(name=name, hook=hook):
+                    source = "import _signal, sys\n%s%s = None\n1/0" % (hook, name)
+                    (report,) = self.check_reports(source, "exception")
+                    self.assertIn("Traceback", report.body)
+
+    def test_all_modules_forgotten(self) -> None:
+        (report,) = self.check_reports("import sys; sys.modules.clear(); 1/0", "exception")
+        self.assertIn("ZeroDivisionError: division by zero", report.body)
+        self.assertIn("time", report.fields)
+
+
 class Stderr(ProgramTest):
     """Whatever sys.stderr is, the report is whole and stderr is as without crashenv."""
 

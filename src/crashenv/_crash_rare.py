@@ -56,8 +56,8 @@ context_of = BaseException.__dict__["__context__"].__get__
 is_suppressed = BaseException.__dict__["__suppress_context__"].__get__
 # Without an import, which a program may forbid.
 posix: "Any" = sys.modules.get("posix") or sys.modules.get("nt")
-signals: "Any" = sys.modules["_signal"]
-# Our writes can raise these signals: no reader, RLIMIT_FSIZE, a background job's terminal.
+signals: "Any" = sys.modules.get("_signal")
+# A write of ours can raise these: no reader, RLIMIT_FSIZE, a background job's terminal.
 # They end or stop a program that restored their default action.
 WRITE_SIGNALS: "set[int]" = set()
 if hasattr(signals, "pthread_sigmask"):
@@ -602,11 +602,7 @@ def write_all(descriptor: int, data: bytes, deadline: float, wait: "Any" = None)
 
     Raises OSError.
     """
-    mask: Any = None
-    pending: Any = None
-    if WRITE_SIGNALS:
-        pending = signals.sigpending()
-        mask = signals.pthread_sigmask(signals.SIG_BLOCK, WRITE_SIGNALS)
+    blocked = block_signals()
     locked = False
     try:
         locked = lock_record(descriptor, deadline)
@@ -626,13 +622,28 @@ def write_all(descriptor: int, data: bytes, deadline: float, wait: "Any" = None)
     finally:
         if locked:
             unlock_record(descriptor)
-        if mask is not None:
-            ours = WRITE_SIGNALS - pending - mask
-            for _ in ours:
-                if not ours & signals.sigpending():
-                    break
-                signals.sigwait(ours & signals.sigpending())  # pending, so it returns at once
-            signals.pthread_sigmask(signals.SIG_SETMASK, mask)
+        if blocked is not None:
+            unblock_signals(*blocked)
+
+
+def block_signals() -> "tuple[Any, Any] | None":
+    """Block those that a write can raise; returns the mask before, and what was pending."""
+    if not WRITE_SIGNALS:
+        return None
+    try:
+        pending = signals.sigpending()
+        return signals.pthread_sigmask(signals.SIG_BLOCK, WRITE_SIGNALS), pending
+    except BaseException:  # the program replaced the functions
+        return None
+
+
+def unblock_signals(mask: "Any", pending: "Any") -> None:
+    ours = WRITE_SIGNALS - pending - mask
+    for _ in ours:
+        if not ours & signals.sigpending():
+            break
+        signals.sigwait(ours & signals.sigpending())  # they are pending: no wait
+    signals.pthread_sigmask(signals.SIG_SETMASK, mask)
 
 
 def lock_record(descriptor: int, deadline: float) -> bool:
@@ -661,19 +672,23 @@ def make_room() -> int:
 
     Return by how many.
     """
-    if sys.getrecursionlimit() >= SMALL_LIMIT:
+    try:
+        if sys.getrecursionlimit() >= SMALL_LIMIT:
+            return 0
+    except BaseException:  # the program replaced the function
         return 0
     change_limit(OWN_FRAMES)
     return OWN_FRAMES
 
 
 def change_limit(by: int) -> None:
-    """Change the limit, but not if ``make_room`` did not: ``by`` is small then."""
-    if abs(by) > 5:
-        try:
-            sys.setrecursionlimit(sys.getrecursionlimit() + by)
-        except BaseException:  # the stack is deeper by now
-            pass
+    """No change where ``make_room`` found none necessary: ``by`` is then small."""
+    if -5 <= by <= 5:
+        return
+    try:
+        sys.setrecursionlimit(sys.getrecursionlimit() + by)
+    except BaseException:  # the stack is deeper by now
+        pass
 
 
 def before_fork() -> None:
