@@ -58,6 +58,11 @@ class MainThread(ProgramTest):
             archive.writestr("__main__.py", "1/0")
         self.check_exception([str(path)])
 
+    def test_main_module_that_cleared_its_names(self) -> None:
+        for source in ("__name__ = 'app'", "del __name__", "globals().clear()"):
+            with self.subTest(source):
+                self.check_exception(source + "\n1/0")
+
     def test_header(self) -> None:
         report = self.check_exception("1/0")
         self.assertEqual(report.fields["thread"], "MainThread")

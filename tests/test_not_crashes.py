@@ -65,6 +65,24 @@ class Endings(WatchedTest):
             """
         )
 
+    def test_exceptions_that_the_main_module_stores_as_the_last_one(self) -> None:
+        program = """
+            import sys
+            if sys.argv[1] == 'hook': sys.excepthook = lambda *args: print('mine')
+            for _ in range(2):
+                try:
+                    1/0
+                except ZeroDivisionError as error:
+                    sys.last_type, sys.last_value, sys.last_traceback = sys.exc_info()
+                    sys.last_exc = error
+                    if sys.argv[2] == 'none': sys.last_traceback = None
+            """
+        script = self.write("app.py", program)
+        for hook in ("hook", "none"):
+            for traceback in ("its own", "none"):
+                with self.subTest(hook=hook, traceback=traceback):
+                    self.check_silent([script, hook, traceback])
+
     def test_error_in_an_exit_handler(self) -> None:
         self.check_silent("import atexit; atexit.register(lambda: 1/0)")
 

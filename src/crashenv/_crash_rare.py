@@ -95,9 +95,7 @@ def before_hook(original: "Any", reference: "Any") -> None:
     that follows, so the exception for such a hook is reported now.
     """
     try:
-        value = getattr(sys, LAST, None)
-        if value is None:
-            return
+        value: Any = getattr(sys, LAST, None)  # code stores it after the traceback (3.13)
         if is_crash(value, sys.last_traceback):
             report("exception", value, None)
         else:
@@ -113,18 +111,38 @@ def at_exit(original: "Any") -> None:
         value = getattr(sys, LAST, None)
         if value is None or id(value) == state.stored:
             return
+        if getattr(sys, "excepthook", None) is state.excepthook:
+            return  # which has seen it, if it was a crash
         traceback = sys.last_traceback
-        if traceback is not None and is_function_of_main(traceback.tb_frame):
-            return  # it was handled, and stored for a debugger
+        if traceback is None:
+            was_handled = not issubclass(type(value), SyntaxError)
+        else:
+            was_handled = is_going_on(traceback.tb_frame)
+        if was_handled:
+            return  # and stored for a debugger
         if is_crash(value, traceback):
             report("exception", value, None)
     except BaseException:  # it would be printed
         pass
 
 
-def is_function_of_main(frame: "FrameType") -> bool:
-    is_of_main = frame.f_globals.get("__name__") == "__main__"
-    return is_of_main and frame.f_code.co_name != "<module>"
+def is_going_on(frame: "FrameType") -> bool:
+    """Whether the program went on after an exception that ``frame`` is the outermost of.
+
+    It is a function's, or its last instruction was to return.
+    """
+    if frame.f_globals.get("__name__") == "__main__" and frame.f_code.co_name != "<module>":
+        return True
+    last = frame.f_code.co_code[frame.f_lasti] if frame.f_lasti >= 0 else None
+    # 3.12 and 3.13 have an instruction of its own for constants.
+    return last in [f.__code__.co_code[-2] for f in (lambda: None, lambda value: value)]
+
+
+def is_of_main(frame: "FrameType") -> bool:
+    """Whether it is one of the main module, which may have cleared or renamed itself."""
+    names = frame.f_globals
+    main = sys.modules.get("__main__")
+    return names.get("__name__") in OUTERMOST or names is getattr(main, "__dict__", None)
 
 
 def is_crash(value: "BaseException", traceback: "TracebackType | None") -> bool:
@@ -146,7 +164,7 @@ def is_crash(value: "BaseException", traceback: "TracebackType | None") -> bool:
             if hook is not state.excepthook or not PYQT & sys.modules.keys():
                 return False
         elif traceback is not None:
-            if traceback.tb_frame.f_globals.get("__name__") not in OUTERMOST:
+            if not is_of_main(traceback.tb_frame):
                 return False
         if hasattr(sys, "ps1") and at_prompt(value, traceback):
             return False
