@@ -83,6 +83,21 @@ class Endings(WatchedTest):
                 with self.subTest(hook=hook, traceback=traceback):
                     self.check_silent([script, hook, traceback])
 
+    @unittest.skipIf(PYPY, "has no C API to call")
+    def test_exceptions_that_c_code_prints(self) -> None:
+        program = """
+            import ctypes, sys
+            if sys.argv[1] == 'hook': sys.excepthook = lambda *args: print('mine')
+            for _ in range(2):
+                print(ctypes.pythonapi.PyRun_SimpleString(b'1/0'))
+            if sys.argv[2] == 'exit': sys.exit(3)
+            """
+        script = self.write("app.py", program)
+        for hook in ("hook", "none"):
+            for end in ("exit", "none"):
+                with self.subTest(hook=hook, end=end):
+                    self.check_silent([script, hook, end])
+
     def test_error_in_an_exit_handler(self) -> None:
         self.check_silent("import atexit; atexit.register(lambda: 1/0)")
 

@@ -129,9 +129,10 @@ def at_exit(original: "Any") -> None:
 def is_going_on(frame: "FrameType") -> bool:
     """Whether the program went on after an exception that ``frame`` is the outermost of.
 
-    It is a function's, or its last instruction was to return.
+    It was called by another one, or its last instruction was to return.
     """
-    if frame.f_globals.get("__name__") == "__main__" and frame.f_code.co_name != "<module>":
+    back = frame.f_back
+    if back is not None and not back.f_code.co_filename.startswith("<builtin>"):  # PyPy's main
         return True
     last = frame.f_code.co_code[frame.f_lasti] if frame.f_lasti >= 0 else None
     # 3.12 and 3.13 have an instruction of its own for constants.
