@@ -100,6 +100,13 @@ class MainThread(ProgramTest):
         hook = "import atexit; atexit.register(print, 'bye')\ndef hook(*a): print(a[0].__name__)"
         self.check_reports(MAIN % hook, "exception")
 
+    def test_modules_of_the_program_with_names_of_the_library(self) -> None:
+        self.write("traceback.py", "print('the program has its own')")
+        self.write("token.py", "print('this too')")
+        source = "import sys\nsys.excepthook = lambda *args: print(len(sys.path))\n1/0"
+        (report,) = self.check_reports([self.write("app.py", source)], "exception")
+        self.assertIn("    1/0\n", report.body)
+
     def test_forked_child(self) -> None:
         program = """
             import os, sys

@@ -775,11 +775,29 @@ def formatted(heading: str, value: "BaseException") -> "list[str]":
         if module is None or getattr(module.__spec__, "_initializing", False):
             if not state.may_import or _count():
                 return [heading, *chain_of(value)]
-            module = __import__("traceback")
+            module = load_traceback()
         traceback = traceback_of(value)
         return [heading, *module.format_exception(type(value), value, traceback)]
     except BaseException:  # imports are forbidden, or the exception is hostile
         return [heading, *chain_of(value)]
+
+
+def load_traceback() -> "Any":
+    """From the standard library: the program's folder may have a ``traceback``, or a ``token``."""
+    path = sys.path
+    folder = slashes(sys.modules["os"].__file__).rpartition("/")[0]
+    sys.path = [entry for entry in path if slashes(entry).startswith(folder)]
+    try:
+        module = __import__("traceback")
+        if sys.version_info >= (3, 11):  # it imports them when it formats
+            __import__("tokenize"), __import__("ast")
+        return module
+    finally:
+        sys.path = path
+
+
+def slashes(path: "Any") -> str:
+    return path.replace("\\", "/") if type(path) is str else ""
 
 
 def chain_of(value: "BaseException | None") -> "list[str]":
