@@ -397,14 +397,14 @@ def start_reading() -> "Any":
     ident = get_ident()
     try:
         stream: Any = sys.stderr
+        if not can_be_read():
+            return None
         attributes = stream.__dict__
         if not state.guard.acquire(True, GUARD_PATIENCE):  # its holder was interrupted by a handler
             return None
         try:
             tap = state.taps.get(id(stream))
             if tap is None:
-                if not is_of_c(stream.write):
-                    return None
                 readers: dict[int, Any] = {}
                 copying = copier(stream.write, readers)
                 tap = readers, attributes, attributes.get("write", state.taps)
