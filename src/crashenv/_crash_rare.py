@@ -57,7 +57,7 @@ is_suppressed = BaseException.__dict__["__suppress_context__"].__get__
 # Without an import, which a program may forbid.
 posix: "Any" = sys.modules.get("posix") or sys.modules.get("nt")
 signals: "Any" = sys.modules.get("_signal")
-# A write of ours can raise these: no reader, RLIMIT_FSIZE, a background job's terminal.
+# Our writes can raise these signals: no reader, RLIMIT_FSIZE, a background job's terminal.
 # They end or stop a program that restored their default action.
 WRITE_SIGNALS: "set[int]" = set()
 if hasattr(signals, "pthread_sigmask"):
@@ -112,7 +112,7 @@ def at_exit(original: "Any") -> None:
         if value is None or id(value) == state.stored:
             return
         if getattr(sys, "excepthook", None) is state.excepthook:
-            return  # which has seen it, if it was a crash
+            return  # the hook has seen it, if it was a crash
         traceback = sys.last_traceback
         if traceback is None:
             was_handled = not issubclass(type(value), SyntaxError)
@@ -127,9 +127,9 @@ def at_exit(original: "Any") -> None:
 
 
 def is_going_on(frame: "FrameType") -> bool:
-    """Whether the program went on after an exception that ``frame`` is the outermost of.
+    """Return whether the program went on after an exception, of which ``frame`` is the outermost.
 
-    It was called by another one, or its last instruction was to return.
+    It has a caller, or its last instruction was to return.
     """
     back = frame.f_back
     if back is not None and not back.f_code.co_filename.startswith("<builtin>"):  # PyPy's main
@@ -140,7 +140,7 @@ def is_going_on(frame: "FrameType") -> bool:
 
 
 def is_of_main(frame: "FrameType") -> bool:
-    """Whether it is one of the main module, which may have cleared or renamed itself."""
+    """Return whether it is one of the main module, which may have changed its name."""
     names = frame.f_globals
     main = sys.modules.get("__main__")
     return names.get("__name__") in OUTERMOST or names is getattr(main, "__dict__", None)
@@ -341,8 +341,8 @@ def current_thread_name() -> str:
 def worker(module: "Any", process: "Any", name: "Any", is_silent: bool = False) -> None:
     """Report the exception that ``BaseProcess._bootstrap`` of ``module`` is going to print.
 
-    Only while that handles it, the traceback begins there. ``is_silent`` says that it failed
-    to print it, and handles what it failed of.
+    Only while ``_bootstrap`` handles it, the traceback begins there. If ``is_silent``, it
+    could not print the exception, and another one, which says why, is being handled.
     """
     room = make_room()
     try:
@@ -350,7 +350,7 @@ def worker(module: "Any", process: "Any", name: "Any", is_silent: bool = False) 
         frame = state.exc_info()[2].tb_frame
         if frame.f_code.co_name != "_bootstrap" or frame.f_globals is not vars(module):
             return
-        # billiard asks for the name twice; what is silent here may leave the main thread.
+        # billiard asks for the name twice; the other exception may leave the main thread.
         is_new = id(handled) != state.reported
         value: Any = context_of(handled) if is_silent else handled
         if module._current_process is process and is_new and not is_exit(value):
@@ -371,7 +371,7 @@ def worker_in_silence(module: "Any") -> None:
 
 
 def can_be_read() -> bool:
-    """Whether ``sys.stderr`` has a ``write`` of C: one of Python could look at its callers."""
+    """Return whether ``write`` of ``sys.stderr`` is in C: in Python it could see its callers."""
     try:
         stream: Any = sys.stderr
         return id(stream) in state.taps or is_of_c(stream.write)
@@ -646,7 +646,7 @@ def write_all(descriptor: int, data: bytes, deadline: float, wait: "Any" = None)
 
 
 def block_signals() -> "tuple[Any, Any] | None":
-    """Block those that a write can raise; returns the mask before, and what was pending."""
+    """Block the signals of our writes; return the mask before, and the pending signals."""
     if not WRITE_SIGNALS:
         return None
     try:
@@ -661,7 +661,7 @@ def unblock_signals(mask: "Any", pending: "Any") -> None:
     for _ in ours:
         if not ours & signals.sigpending():
             break
-        signals.sigwait(ours & signals.sigpending())  # they are pending: no wait
+        signals.sigwait(ours & signals.sigpending())  # pending, so it returns at once
     signals.pthread_sigmask(signals.SIG_SETMASK, mask)
 
 
@@ -701,7 +701,7 @@ def make_room() -> int:
 
 
 def change_limit(by: int) -> None:
-    """No change where ``make_room`` found none necessary: ``by`` is then small."""
+    """Change the limit, but not if ``make_room`` did not: ``by`` is small then."""
     if -5 <= by <= 5:
         return
     try:
@@ -783,7 +783,7 @@ def formatted(heading: str, value: "BaseException") -> "list[str]":
 
 
 def load_traceback() -> "Any":
-    """From the standard library: the program's folder may have a ``traceback``, or a ``token``."""
+    """Import it from the standard library: the program may have a ``traceback`` or ``token``."""
     path = sys.path
     folder = slashes(sys.modules["os"].__file__).rpartition("/")[0]
     sys.path = [entry for entry in path if slashes(entry).startswith(folder)]

@@ -71,7 +71,7 @@ def _call(state: "Any", name: str, *args: "Any", **kwargs: "Any") -> "Any":
     faults = state.faults
     ours, theirs = faults["ours"], faults["theirs"]
     if name == "disable" and not faults["asked"] and not args and not kwargs:
-        return None if sys.implementation.name == "pypy" else False  # PyPy's returns nothing
+        return False if sys.implementation.name == "cpython" else None
     signum = args[0] if args else kwargs.get("signum")
     is_ours = isinstance(signum, int) and signum in ours and signum not in theirs
     if name == "unregister" and is_ours and args[1:] == () and not kwargs:

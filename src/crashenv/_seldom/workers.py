@@ -28,7 +28,7 @@ def watch(state: "Any", finder: "Any") -> None:
 
     finder.find_spec = find_spec
     if not state.__dict__.setdefault("is_watched", False) and hasattr(os, "register_at_fork"):
-        # Where workers are forked, util may be the last one.
+        # If workers are forked, util may be the last module.
         state.is_watched = True
         os.register_at_fork(after_in_child=lambda: _patch_quietly(state))
 
@@ -83,7 +83,7 @@ def _patch_process(module: "Any", state: "Any") -> None:
 
 
 class _Looked:
-    """A function whose lookup is noticed, and which is called with no frame of ours below it."""
+    """Notices the lookup of a function, and is not on the stack when it is called."""
 
     def __init__(self, function: "Any", look: "Any") -> None:
         self._function, self._look = function, look
@@ -95,9 +95,9 @@ class _Looked:
 
 
 def _watch_flush(util: "Any", process: "Any", state: "Any") -> None:
-    """See the exception that ``BaseProcess._bootstrap`` cannot print.
+    """Report the exception that ``BaseProcess._bootstrap`` cannot print.
 
-    Where it cannot import traceback, or ``sys.stderr`` is None, it does not come to
+    If it cannot import traceback, or ``sys.stderr`` is None, it does not look up
     ``self.name``. Its last step, while the second exception leaves it, is to flush.
     """
     if isinstance(util._flush_std_streams, _Looked):
