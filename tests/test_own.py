@@ -60,6 +60,9 @@ raise KeyError('boom in main')
 """
 
 
+DISPLACE = "sys.excepthook = lambda *args: print('mine')"
+
+
 class Replaced(ProgramTest):
     """Functions that a program replaces are not the ones that we use."""
 
@@ -101,6 +104,26 @@ class Replaced(ProgramTest):
                 self.assertEqual(len(bodies), 2, str(result))
                 self.assertIn("boom in raw thread", bodies[0])
                 self.assertIn("KeyError", bodies[1])
+
+    @unittest.skipIf(PYPY, "needs builtins as in CPython")
+    def test_builtins(self) -> None:
+        for name in ("getattr", "str", "type", "len", "range", "hasattr", "min"):
+            for line in ("1/0", DISPLACE + "\n1/0"):
+                with self.subTest(name=name, line=line):
+                    source = "import builtins, sys\nbuiltins.%s = None\n%s" % (name, line)
+                    (report,) = self.check_reports(source, "exception")
+                    self.assertIn("Traceback", report.body)
+
+    def test_traceback_stored_by_the_program(self) -> None:
+        """It takes the place of what tells that an exception leaves the main thread."""
+        for store in (
+            "sys.last_traceback = None",
+            "import code; code.InteractiveInterpreter().runsource('1/0')",
+        ):
+            for lines in ((store, DISPLACE), (DISPLACE, store)):
+                with self.subTest(lines):
+                    source = "\n".join(["import sys", *lines, "raise KeyError('x')"])
+                    self.check_reports(source, "exception")
 
     def test_forbidden_imports(self) -> None:
         for guard in (

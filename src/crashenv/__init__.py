@@ -213,6 +213,7 @@ def _hold(state: "Any") -> None:
         "_count": _thread._count, "get_ident": _thread.get_ident,
         "get_native_id": getattr(_thread, "get_native_id", _thread.get_ident),  # WebAssembly
         "allocate_lock": _thread.allocate_lock,
+        "__builtins__": vars(sys.modules["builtins"]).copy(),
     }  # fmt: skip
 
 
@@ -275,10 +276,17 @@ def _stub(entry: str, original: "Any") -> "Any":
                 if names is not None:
                     return names[_entry](_original, *args)
                 _report_least(_state, _entry, args[1])
-        elif _entry != "before_hook" or (
-            sys.__dict__.get("last_value") is not None
-            and sys.__dict__.get("excepthook") is not _state.excepthook
-        ):
+        else:
+            if _entry == "before_hook":
+                # None at the interpreter's end; missing if the program stores a traceback first.
+                if sys.__dict__.get("last_value", _state) is None:
+                    return None
+                is_displaced = sys.__dict__.get("excepthook") is not _state.excepthook
+                try:
+                    if not is_displaced and sys._getframe().f_back is None:
+                        return None
+                except Exception:  # an audit hook that raises
+                    return None
             names = _names(_state, _entry, ("_hooks",))
             if names is not None:
                 return names[_entry](call, _original, *args, **kwargs)

@@ -42,8 +42,14 @@ def unraisablehook(stub: "Any", original: "Any", *args: "Any") -> None:
 
 
 def before_hook(stub: "Any", original: "Any", reference: "Any") -> None:
-    """The stub has seen that a hook of the program's is going to be called."""
-    report("before_hook", sys.__dict__.get("last_value"), original, reference)
+    """A hook of the program's is going to be called; or the program stores an exception."""
+    if sys.__dict__.get("excepthook") is state.excepthook:
+        try:  # a hook may come later, and what it gets is stored without a sign
+            __import__("atexit").register(state.stub("at_exit", None))
+        except Exception:  # an audit hook that raises
+            pass
+        return
+    report("before_hook", sys.__dict__.get("last_value", state), original, reference)
 
 
 def at_exit(stub: "Any", original: "Any") -> None:
