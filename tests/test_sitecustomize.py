@@ -152,6 +152,15 @@ class Loaded(ProgramTest):
         if is_there("load_module"):
             self.check(str(self.folder / "agent"), str(SITECUSTOMIZE))
 
+    def test_behind_an_agent_that_removes_modules(self) -> None:
+        """As Datadog's does with what it loaded for itself, and the interpreter had."""
+        for name in ("_thread", "_signal", "_weakref", "marshal", "os", "time"):
+            with self.subTest(name):
+                source = FIND + "sys.modules.pop(%r, None)\n" % name + WAYS["exec_module"]
+                self.write("agent/sitecustomize.py", source)
+                folders = self.folder / "agent", SITECUSTOMIZE, self.folder / "next"
+                self.check(*map(str, folders))
+
     def test_before_a_folder_of_that_name(self) -> None:
         # A namespace package, like a checkout of this project on the path.
         (self.folder / "root" / "sitecustomize").mkdir(parents=True)

@@ -73,7 +73,7 @@ def _start(is_implicit: bool = True) -> None:
     if _started or (is_implicit and sys.flags.ignore_environment):
         return  # a virtual environment up to 3.14 runs every .pth line twice
     _started = True
-    os = sys.modules["os"]
+    os = __import__("os")  # an agent may have emptied sys.modules
     environ = os.environ
     variable = "CRASHENV" if "CRASHENV" in environ else "PYDEBUG"
     text = environ.get(variable, "")
@@ -101,7 +101,7 @@ def _start(is_implicit: bool = True) -> None:
             simple = False
         # High up, where ordinary opens do not land even after a closerange(). Another
         # thread could open a number between fstat() and dup2(): it is taken in one step there.
-        if sys.modules["_thread"]._count():
+        if __import__("_thread")._count():
             simple = False
         high = min(os.sysconf("SC_OPEN_MAX"), 4096)
         while simple:
@@ -186,7 +186,7 @@ def _hold(state: "Any") -> None:
     from _frozen_importlib_external import MAGIC_NUMBER
     from marshal import loads
 
-    os, time = sys.modules["os"], sys.modules["time"]
+    os, time = __import__("os"), __import__("time")
     state.hold = {}
     for name in ("_hooks", "_wire", "_crash", "_crash_rare"):
         path = _FILE[:-11] + "%s" + name + "%s"
@@ -213,13 +213,13 @@ def _hold(state: "Any") -> None:
         "_count": _thread._count, "get_ident": _thread.get_ident,
         "get_native_id": getattr(_thread, "get_native_id", _thread.get_ident),  # WebAssembly
         "allocate_lock": _thread.allocate_lock,
-        "__builtins__": vars(sys.modules["builtins"]).copy(),
+        "__builtins__": vars(__import__("builtins")).copy(),
     }  # fmt: skip
 
 
 def _hook_in(state: "Any") -> None:
     """Put the stubs where the interpreter, and what is imported later, looks them up."""
-    os, cache = sys.modules["os"], sys.path_importer_cache
+    os, cache = __import__("os"), sys.path_importer_cache
     # Both names: exceptiongroup, code and others compare the one with the other.
     for name in ("excepthook", "unraisablehook"):
         original = getattr(sys, "__%s__" % name)

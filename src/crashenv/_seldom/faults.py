@@ -95,7 +95,7 @@ def _call(state: "Any", name: str, *args: "Any", **kwargs: "Any") -> "Any":
 
 def unwatch(state: "Any") -> None:
     """Leave faulthandler as the program has it."""
-    faults, signals = state.faults, sys.modules["_signal"]
+    faults, signals = state.faults, __import__("_signal")
     if not faults:
         return
     if not faults["asked"]:

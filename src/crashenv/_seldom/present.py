@@ -15,7 +15,7 @@ def hook_in(state: "Any", is_first: bool) -> None:
         import atexit
 
         atexit.register(state.stub("at_exit", None))
-    os: Any = sys.modules["os"]
+    os: Any = __import__("os")
     if not hasattr(os, "register_at_fork"):
         _hook_into_thread(state)
     if "threading" in sys.modules:

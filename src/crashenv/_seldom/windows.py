@@ -345,7 +345,7 @@ def _dump_on_break(state: "Any") -> None:
     """
     if _kernel32 is None or "handler" in vars(state).get("anchors", {}):
         return
-    signals = sys.modules["_signal"]
+    signals = __import__("_signal")
 
     def handler(event: int) -> bool:
         output = state.output
