@@ -43,6 +43,7 @@ _VARYING = (
     (r"\w+ \d\d, \d{4} - \d\d:\d\d:\d\d", "TIME"),
     (r'(HTTP/1\.[01]" \d{3}) \d+', r"\1 SIZE"),
     (r"\b\d+(?:\.\d+)? ?(?:seconds|s)\b", "DURATION"),
+    (r"==+", "=="),  # pytest's, around a duration
     (r"\b[\d.]+=setup\[[\d.,]+\](?:\+cmd\[[\d.,]+\])?", "DURATION"),
     (r"\[[\d.]+\]", "[N]"),
     (r"\(\d+\)", "(N)"),
