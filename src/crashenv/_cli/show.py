@@ -245,7 +245,7 @@ def _text(text: str, record: "Any", style: Style) -> "Iterator[str]":
     """Yield the report: frames of the program in bold, the exception in red."""
     title = record["summary"].removesuffix("...").partition(" sub-exception")[0]
     frames = (record.get("exception") or {}).get("frames") or []
-    files = {frame["file"] for frame in own.own([tracebacks.Place("", one) for one in frames])}
+    files = {known.frame["file"] for known in own.own(frames)}
     is_own = False
     for line in text.removesuffix("\n").split("\n"):
         shown = printable(line)

@@ -11,11 +11,11 @@ except ImportError:
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any, Optional
+    from typing import Optional
 
     from crashenv._reading.frames import Frame
-    from crashenv._reading.tracebacks import Place
-    from crashenv.records import Exception_, Location, Record
+    from crashenv._reading.own import Known
+    from crashenv.records import Exception_, Location, Record, StackFrame
 
 SCHEMA = 1
 _LONGEST_SUMMARY = 200
@@ -94,7 +94,7 @@ def _add_dump(result: "Record", text: str) -> None:
     if exception is not None:
         result["summary"] = _shorten(result["summary"] + ": " + _last_line(exception))
     kind = "Timeout" if what.startswith("Timeout (") else what
-    frames: Any = dumps.culprit(dump)
+    frames = dumps.culprit(dump)
     if exception is not None:
         frames = frames or exception["frames"]
     _add_place(result, [kind], frames)
@@ -134,11 +134,14 @@ def _add_death(result: "Record", text: str) -> None:
 
 
 def _add_place(
-    result: "Record", types: "list[str]", frames: "Any", syntax: "Optional[Location]" = None
+    result: "Record",
+    types: "list[str]",
+    frames: "list[StackFrame]",
+    syntax: "Optional[Location]" = None,
 ) -> None:
-    frames = own.own(frames)
-    result["where"] = _where(frames, syntax)
-    result["fingerprint"] = _fingerprint(types, frames)
+    known = own.own(frames)
+    result["where"] = _where(known, syntax)
+    result["fingerprint"] = _fingerprint(types, known)
 
 
 def _add_exception(result: "Record", text: str) -> None:
@@ -218,7 +221,7 @@ def _number(text: "Optional[str]") -> "Optional[int]":
     return int(text) if text and text.isdecimal() and len(text) < 20 else None
 
 
-def _where(frames: "Sequence[Place]", syntax: "Optional[Location]" = None) -> "Optional[str]":
+def _where(frames: "Sequence[Known]", syntax: "Optional[Location]" = None) -> "Optional[str]":
     """The last of the program's own ``frames``: ``app.py:12 in load``.
 
     Where there is a SyntaxError, unless the text is no file of the program's: then it is
@@ -228,7 +231,7 @@ def _where(frames: "Sequence[Place]", syntax: "Optional[Location]" = None) -> "O
         return "%s:%s" % (tracebacks.base(syntax["file"]), syntax["line"])
     if not frames:
         return None
-    frame = frames[-1]
+    frame = frames[-1].frame
     line = "" if frame["line"] is None else ":%d" % frame["line"]
     return "%s%s in %s" % (tracebacks.base(frame["file"]), line, frame["function"])
 
@@ -249,11 +252,11 @@ def _types(exception: "Exception_") -> "list[str]":
     return types
 
 
-def _fingerprint(types: "list[str]", frames: "Sequence[Place]") -> str:
+def _fingerprint(types: "list[str]", frames: "Sequence[Known]") -> str:
     """What is the same whenever the same crash happens again.
 
     Each function counts once: how deep a recursion was is another thing each time.
     """
     names = dict.fromkeys([frame.name for frame in frames])
-    text = "\n".join([*types, *names])
+    text = "\n".join((*types, *names))
     return blake2b(text.encode("utf-8", "backslashreplace"), digest_size=8).hexdigest()

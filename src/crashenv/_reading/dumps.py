@@ -1,12 +1,10 @@
 """Parse the text that ``faulthandler`` writes, on CPython 3.9 to 3.15 and PyPy."""
 
-from crashenv._reading.tracebacks import Place, base
+from crashenv._reading.tracebacks import base
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
-    from crashenv.records import CFrame, Dump, Thread
+    from crashenv.records import CFrame, Dump, StackFrame, Thread
 
 # As in faulthandler.c; one of them got a hyphen later.
 _SIGNALS = {
@@ -26,7 +24,7 @@ _FRAME = '  File "'
 _C_FRAME = '  Binary file "'
 
 _MOST_KEPT = 1024
-_kept: "dict[str, Place]" = {}
+_kept: "dict[str, StackFrame]" = {}
 
 
 def parse(lines: "list[str]") -> "Dump":
@@ -66,7 +64,7 @@ def threads(lines: "list[str]") -> "list[Thread]":
         if line.startswith(_STACKS):
             found.append(_thread(line))
         elif line.startswith(_FRAME) and found:
-            found[-1]["frames"].append(_frame(line))  # type: ignore[arg-type]
+            found[-1]["frames"].append(_frame(line))
     return found
 
 
@@ -87,29 +85,26 @@ def _thread(line: str) -> "Thread":
     }
 
 
-def _frame(line: str) -> Place:
-    place = _kept.get(line)
-    if place is None:
+def _frame(line: str) -> "StackFrame":
+    frame = _kept.get(line)
+    if frame is None:
         if len(_kept) >= _MOST_KEPT:
             _kept.clear()
-        place = _kept[line] = _new_frame(line)
-    return place
+        frame = _kept[line] = _new_frame(line)
+    return frame
 
 
-def _new_frame(line: str) -> Place:
+def _new_frame(line: str) -> "StackFrame":
     file, _, rest = line[len(_FRAME) :].partition('", line ')
     number, _, function = rest.partition(" in ")
-    return Place(
-        line,
-        {
-            "file": file,
-            "line": int(number) if number.isdecimal() and len(number) < 10 else None,
-            "function": function,
-            "source": None,
-            "columns": None,
-            "repeated": 0,
-        },
-    )
+    return {
+        "file": file,
+        "line": int(number) if number.isdecimal() and len(number) < 10 else None,
+        "function": function,
+        "source": None,
+        "columns": None,
+        "repeated": 0,
+    }
 
 
 def _c_frame(line: str) -> "CFrame":
@@ -124,7 +119,7 @@ def _c_frame(line: str) -> "CFrame":
     }
 
 
-def culprit(dump: "Dump") -> "list[Place]":
+def culprit(dump: "Dump") -> "list[StackFrame]":
     """The frames of the current thread, the most recent call last, as in a traceback.
 
     None if no thread is: the signal arrived in one that Python does not know, and what
@@ -132,8 +127,7 @@ def culprit(dump: "Dump") -> "list[Place]":
     """
     for thread in dump["threads"]:
         if thread["current"]:
-            frames: list[Any] = thread["frames"]
-            return frames[::-1]
+            return thread["frames"][::-1]
     return []
 
 

@@ -3,8 +3,6 @@
 The text has ASCII characters only, and no newline.
 """
 
-from crashenv._reading.tracebacks import Place
-
 try:
     from _json import encode_basestring_ascii as _quote
 except ImportError:  # PyPy
@@ -12,60 +10,68 @@ except ImportError:  # PyPy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any
 
-_WORDS = {None: "null", True: "true", False: "false"}
-_MOST_KEPT = 1000
-_kept_keys: "dict[str, str]" = {}
+_MOST_KEPT = 2048
+_LONGEST_KEPT = 1024  # characters
+_shapes: "dict[tuple[str, ...], str]" = {}
+# Programs crash in the same places again and again. A frame that is kept keeps its id().
+_kept: "dict[int, Any]" = {}
+_texts: "dict[int, str]" = {}
 
 
 def to_json(value: "Any") -> str:
     """For None, bool, int, str, list, tuple and dict with str keys; float as repr() shows it."""
-    kind = type(value)
-    if kind is str:
-        return _quote(value)
-    if value is None or kind is bool:
-        return _WORDS[value]
-    if isinstance(value, dict):
-        return _object(value)
-    if isinstance(value, (list, tuple)):
-        return _array(value)
-    return repr(value)
+    return _WRITERS[type(value)](value)
+
+
+def _object(value: "dict[str, Any]") -> str:
+    keys = tuple(value)
+    shape = _shapes.get(keys) or _shape(keys)
+    return shape % tuple([_WRITERS[type(item)](item) for item in value.values()])
+
+
+def _shape(keys: "tuple[str, ...]") -> str:
+    pairs = [_quote(key).replace("%", "%%") + ":%s" for key in keys]
+    shape = "{" + ",".join(pairs) + "}"
+    if len(_shapes) < _MOST_KEPT:
+        _shapes[keys] = shape
+    return shape
 
 
 def _array(items: "Sequence[Any]") -> str:
     if not items:
         return "[]"
-    if type(items[0]) is Place:
-        # Programs crash in the same places again and again.
-        return "[" + ",".join([place.json or _place(place) for place in items]) + "]"
-    return "[" + ",".join([to_json(item) for item in items]) + "]"
+    if type(items[0]) is dict and "function" in items[0]:
+        return _frames(items)
+    return "[%s]" % ",".join([_WRITERS[type(item)](item) for item in items])
 
 
-def _place(place: Place) -> str:
-    place.json = _object(place)
-    return place.json
+def _frames(frames: "Sequence[Any]") -> str:
+    try:
+        return "[%s]" % ",".join(map(_texts.__getitem__, map(id, frames)))
+    except KeyError:
+        return "[%s]" % ",".join([_texts.get(id(frame)) or _frame(frame) for frame in frames])
 
 
-def _object(value: "dict[str, Any]") -> str:
-    pairs = []
-    for key, item in value.items():
-        kind = type(item)
-        begin = _kept_keys.get(key) or _key(key)
-        if kind is str:
-            pairs.append(begin + _quote(item))
-        elif item is None:
-            pairs.append(begin + "null")
-        elif kind is list:
-            pairs.append(begin + _array(item))
-        else:
-            pairs.append(begin + to_json(item))
-    return "{" + ",".join(pairs) + "}"
+def _frame(frame: "Any") -> str:
+    text = to_json(frame)
+    if len(text) <= _LONGEST_KEPT:
+        if len(_kept) >= _MOST_KEPT:
+            _kept.clear()
+            _texts.clear()
+        _kept[id(frame)], _texts[id(frame)] = frame, text
+    return text
 
 
-def _key(key: str) -> str:
-    begin = _quote(key) + ":"
-    if len(_kept_keys) < _MOST_KEPT:
-        _kept_keys[key] = begin
-    return begin
+_WRITERS: "dict[type, Callable[[Any], str]]" = {
+    str: _quote,
+    type(None): {None: "null"}.__getitem__,
+    bool: {True: "true", False: "false"}.__getitem__,
+    int: repr,
+    float: repr,
+    dict: _object,
+    list: _array,
+    tuple: _array,
+}

@@ -5,7 +5,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
-    from crashenv._reading.tracebacks import Place
     from crashenv.records import StackFrame
 
 _PACKAGES = ("/site-packages/", "/dist-packages/")
@@ -60,7 +59,9 @@ _LAUNCHERS = (
 )
 
 _MOST_KEPT = 4096
+_LONGEST_KEPT = 512  # characters
 _kept: "dict[str, tuple[bool, str]]" = {}
+_known: "dict[int, Known]" = {}
 _patterns: "list[Callable[[str], Any]]" = []
 
 
@@ -82,25 +83,47 @@ def prefer(patterns: "Sequence[str]") -> None:
         _patterns.append(re.compile("%s|%s" % (whole, inside)).match)
 
 
-def own(frames: "Sequence[Place]") -> "Sequence[Place]":
+class Known:
+    """A frame, and what is worth finding out of it but once.
+
+    ``name`` is its file's and its function's, ``package`` that which was installed.
+    """
+
+    __slots__ = ("frame", "is_own", "name", "package")
+
+    def __init__(self, frame: "StackFrame") -> None:
+        file, self.frame = frame["file"], frame
+        self.name = file.replace("\\", "/").rpartition("/")[2] + ":" + frame["function"]
+        is_programs, self.package = _kind(file)
+        self.is_own = is_programs and not _is_launcher(frame)
+
+
+def _look_at(frame: "StackFrame") -> Known:
+    """Programs crash in the same places again and again. A frame that is kept keeps its id()."""
+    known = Known(frame)
+    if len(known.name) + len(frame["file"]) + len(frame["source"] or "") <= _LONGEST_KEPT:
+        if len(_known) >= _MOST_KEPT:
+            _known.clear()
+        _known[id(frame)] = known
+    return known
+
+
+def own(frames: "Sequence[StackFrame]") -> "Sequence[Known]":
     """The program's own of ``frames``, which are in the order of the calls; all, if none is.
 
     Where none but libraries' are, as of a program that pip installed, the program is the
     package that was called first, behind the script that pip made and other launchers.
     """
-    if _patterns:
-        preferred = [frame for frame in frames if _is_preferred(frame["file"])]
-        if preferred:
-            return preferred
-    frames = _behind_bootstrap(frames)
-    found = [frame for frame in frames if frame.is_own]
-    return found or _of_first_package(frames) or _of_launcher(frames) or frames
-
-
-def kind(frame: "StackFrame") -> "tuple[bool, str]":
-    """Whether a frame is the program's own, and the installed package that it is of."""
-    is_programs, name = _kind(frame["file"])
-    return is_programs and not _is_launcher(frame), name
+    try:
+        known = list(map(_known.__getitem__, map(id, frames)))
+    except KeyError:
+        known = [_known.get(id(frame)) or _look_at(frame) for frame in frames]
+    preferred = [one for one in known if _is_preferred(one.frame["file"])] if _patterns else []
+    if preferred:
+        return preferred
+    known = _behind_bootstrap(known)
+    found = [one for one in known if one.is_own]
+    return found or _of_first_package(known) or _of_launcher(known) or known
 
 
 def is_own(file: str) -> bool:
@@ -108,27 +131,27 @@ def is_own(file: str) -> bool:
     return _kind(file)[0]
 
 
-def _of_first_package(frames: "Sequence[Place]") -> "list[Place]":
-    names = [frame.package for frame in frames if frame.package]
+def _of_first_package(known: "list[Known]") -> "list[Known]":
+    names = [one.package for one in known if one.package]
     for name in names:
         if name + " " not in _LAUNCHERS:
-            return [frame for frame in frames if frame.package == name]
-    return [frame for frame in frames if frame.package == names[0]] if names else []
+            return [one for one in known if one.package == name]
+    return [one for one in known if one.package == names[0]] if names else []
 
 
-def _of_launcher(frames: "Sequence[Place]") -> "list[Place]":
+def _of_launcher(known: "list[Known]") -> "list[Known]":
     """Where the program is a script that only looks like an installer's."""
-    return [frame for frame in frames if is_own(frame["file"])]
+    return [one for one in known if is_own(one.frame["file"])]
 
 
-def _behind_bootstrap(frames: "Sequence[Place]") -> "Sequence[Place]":
-    for index in range(len(frames) - 1, 0, -1):
-        if frames[index - 1].package == _BOOTSTRAP:
-            return frames[index:]
-    return frames
+def _behind_bootstrap(known: "list[Known]") -> "list[Known]":
+    names = [one.package for one in known[:-1]]
+    if _BOOTSTRAP not in names:
+        return known
+    return known[len(names) - names[::-1].index(_BOOTSTRAP) :]
 
 
-def _is_launcher(frame: "Any") -> bool:
+def _is_launcher(frame: "StackFrame") -> bool:
     """Whether it is the script that pip, uv or another installer made of an entry point."""
     if frame["function"] not in _SCRIPTS_FUNCTIONS:
         return False

@@ -4,8 +4,6 @@ This never fails: it returns what it finds in a damaged text, or one that is no 
 It examines each line once, and recurses only into groups, to a limited depth.
 """
 
-from crashenv._reading import own
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -13,8 +11,8 @@ if TYPE_CHECKING:
 
     from crashenv.records import Exception_, Location, StackFrame
 
-    # A line, a place with the text that tells of it, the sub-exceptions of a group.
-    Item = Union[str, "Place", list["list[Item]"]]
+    # A line, frames with what tells of them, the sub-exceptions of a group.
+    Item = Union[str, "Stack", list["list[Item]"]]
 
 # A JSON text of this nests less than 256 deep, which is as far as jq 1.6 reads.
 MOST_IN_CHAIN = 20
@@ -36,6 +34,7 @@ _SOURCE = "    "
 _REPEATED = "  [Previous line repeated "
 _OMISSION = ("[crashenv: ", " bytes left out]")
 _RULE = "+------------------------------------"
+_NO_NAME = ("", " ", "[")
 _IN_NAME = str.maketrans("", "", ".<>()")  # ray.exceptions.RayTaskError(ValueError)
 
 
@@ -51,14 +50,16 @@ def parse(
     """
     if text.endswith("\n"):
         text = text[:-1]
-    is_chain = any(link in text for link in _LINKS)
     tail: list[str] = []
     if _GROUP_AT_TOP in text:
+        is_chain = any(link in text for link in _LINKS)
         items = _items(_with_groups(text.split("\n")))
     else:
+        items = _with_stacks(text)
+        is_chain = not _LINKS.keys().isdisjoint(items)
         if is_chain:
             text, tail = _without_message(text, message + sum(notes))
-        items = [*_places(text), *tail]
+            items = [*_with_stacks(text), *tail] if tail else items
     begin = _begin(items)
     end = begin
     if is_chain:
@@ -135,7 +136,8 @@ def _begin(items: "list[Item]") -> int:
         for end in ends:
             if _split_type(str(items[end]))[0]:
                 return end
-    for index, item in enumerate(items):
+    is_text = {*map(type, items)} <= {str} and not any(header in items for header in _HEADERS)
+    for index, item in enumerate(items[:1] if is_text else items):
         if not isinstance(item, str) or item in _HEADERS:
             return index
         if not index and _split_type(item)[0]:
@@ -182,8 +184,8 @@ def _follows_link(items: "list[Item]", index: int) -> bool:
 
 def _first_file(items: "list[Item]", start: int) -> "str | None":
     for item in items[start : start + 2]:
-        if isinstance(item, Place):
-            return str(item["file"])
+        if isinstance(item, Stack):
+            return item.frames[0]["file"] if item.frames else item.syntax and item.syntax["file"]
     return None
 
 
@@ -207,10 +209,14 @@ def _with_groups(lines: "list[str]") -> "list[Any]":
             in_group = line == _GROUP_AT_TOP
             root.append(_GROUP_HEADER if in_group else line)
             continue
+        margin = "  " * len(regions) + "| "
+        if not in_group or line.startswith(margin):
+            regions[-1].append(line[len(margin) :] if in_group else line)
+            continue
         column = len(line) - len(line.lstrip(" "))
         mark, content = line[column : column + 2], line[column + 2 :]
         level = column // 2
-        if not in_group or mark not in ("| ", "|", "+-") or not 1 <= level <= len(regions):
+        if mark not in ("| ", "|", "+-") or not 1 <= level <= len(regions):
             regions[-1].append(line)
             continue
         del regions[level:]
@@ -232,17 +238,17 @@ def _with_groups(lines: "list[str]") -> "list[Any]":
 
 
 def _items(region: "list[Any]") -> "list[Item]":
-    """``region`` with places in place of the lines that tell of them."""
+    """``region`` with stacks in place of the lines that tell of them."""
     items: list[Item] = []
     lines: list[str] = []
     for part in region:
         if isinstance(part, str):
             lines.append(part)
             continue
-        items += _places("\n".join(lines)) if lines else ()
+        items += _with_stacks("\n".join(lines)) if lines else ()
         items.append(part)
         lines = []
-    return items + (_places("\n".join(lines)) if lines else [])
+    return items + (_with_stacks("\n".join(lines)) if lines else [])
 
 
 def _sub_exceptions(exception: "Exception_", children: "list[Any]", depth: int) -> None:
@@ -308,7 +314,7 @@ def _is_link(items: "list[Item]", index: int) -> bool:
     after = items[index + 2]
     if isinstance(after, str):
         return after in _HEADERS or _split_type(after)[0] is not None
-    return isinstance(after, Place)
+    return isinstance(after, Stack)
 
 
 # --- one exception
@@ -331,12 +337,8 @@ def new_exception() -> "Exception_":
 def _exception(items: "list[Item]", depth: int) -> "Optional[Exception_]":
     exception = new_exception()
     position = _frames(items, int(bool(items) and items[0] in _HEADERS), exception)
-    message: list[str] = []
-    for item in items[position:]:
-        if isinstance(item, list):
-            _sub_exceptions(exception, item, depth)
-        else:
-            message.append(item if isinstance(item, str) else item.text)
+    rest: list[Any] = items[position:]
+    message = rest if {*map(type, rest)} <= {str} else _message(rest, exception, depth)
     if message:
         exception["type"], message[0] = _split_type(message[0])
         last = _last_of_message(exception["type"], message)
@@ -345,11 +347,24 @@ def _exception(items: "list[Item]", depth: int) -> "Optional[Exception_]":
     return exception if message or exception["frames"] else None
 
 
+def _message(items: "list[Item]", exception: "Exception_", depth: int) -> "list[str]":
+    """The lines of ``items``, whose sub-exceptions are taken."""
+    lines: list[str] = []
+    for item in items:
+        if isinstance(item, list):
+            _sub_exceptions(exception, item, depth)
+        elif isinstance(item, str):
+            lines.append(item)
+        else:
+            lines += [_FRAME + text for text in item.texts]
+    return lines
+
+
 def _last_of_message(name: "str | None", message: "list[str]") -> int:
     """Return where notes begin, if that is certain: they look like further lines of a message."""
     if name == "KeyError":  # shows its argument's repr(), which may have more than a line
         return _end_of_repr(message)
-    for index, line in enumerate(message):
+    for index, line in enumerate(message if " sub-exception" in "\n".join(message) else ()):
         if line.endswith((" sub-exception)", " sub-exceptions)")):
             return index + 1
     return len(message)
@@ -372,9 +387,13 @@ def _split_type(line: str) -> "tuple[Optional[str], str]":
     name, _, message = line.partition(": ")
     if not _ and name.endswith(":"):
         name = name[:-1]
-    if name.translate(_IN_NAME).isidentifier() and "()" not in name:
+    if name in _names:
         return name, message
-    return None, line
+    if not name.translate(_IN_NAME).isidentifier() or "()" in name:
+        return None, line
+    if len(_names) < _MOST_KEPT and len(name) <= _LONGEST_KEPT:
+        _names.add(name)
+    return name, message
 
 
 def _frames(items: "list[Item]", position: int, exception: "Exception_") -> int:
@@ -383,11 +402,9 @@ def _frames(items: "list[Item]", position: int, exception: "Exception_") -> int:
     cut = False
     while position < len(items):
         item = items[position]
-        if isinstance(item, Place):
-            if item.is_frame:
-                frames.append(item)  # type: ignore[arg-type]
-            else:
-                exception["syntax"] = item.as_syntax()
+        if isinstance(item, Stack):
+            frames += item.frames
+            exception["syntax"] = item.syntax or exception["syntax"]
             position += 1
         elif item == "" and _is_airy(items, position):
             position += 1
@@ -422,70 +439,50 @@ def _after_cut(items: "list[Item]", position: int) -> int:
     """Return where something complete begins after the line about the omission."""
     position += 1 if omitted(str(items[position])) else 2
     for after in range(position, len(items)):
-        if isinstance(items[after], Place):
+        if isinstance(items[after], Stack):
             return after
     for after in range(position + 1, len(items)):
         item = items[after]
-        if isinstance(item, str) and _split_type(item)[0]:
+        if isinstance(item, str) and item[:1] not in _NO_NAME and _split_type(item)[0]:
             return after
     return position
 
 
-# --- places: a frame, or where a SyntaxError is
+# --- stacks
 
 _MOST_KEPT = 2048
 _LONGEST_KEPT = 512  # characters
 _MOST_OF_NAME = 4  # lines of a file's name
-_kept: "dict[str, Place]" = {}
+_kept: "dict[str, StackFrame]" = {}
+_names: "set[str]" = set()  # of types
 
 
-class Place(dict):  # type: ignore[type-arg]
-    """A ``StackFrame``, and what else is worth knowing of it but once.
+class Stack:
+    """Frames that follow one another, the texts that tell of them, and where a SyntaxError is."""
 
-    Programs crash in the same places again and again, so those are kept that were
-    seen; they are not to be changed.
-    """
+    __slots__ = ("frames", "syntax", "texts")
 
-    __slots__ = ("is_frame", "is_own", "json", "name", "package", "text")
-
-    def __init__(self, text: str, frame: "StackFrame", is_frame: bool = True) -> None:
-        super().__init__(frame)
-        self.text = text
-        self.is_frame = is_frame
-        self.name = base(frame["file"]) + ":" + frame["function"]
-        self.is_own, self.package = own.kind(frame)
-        self.json = ""
-
-    def as_syntax(self) -> "Location":
-        return {
-            "file": self["file"],
-            "line": self["line"],
-            "text": self["source"],
-            "columns": self["columns"],
-        }
+    def __init__(self, frames: "list[StackFrame]", texts: "list[str]") -> None:
+        self.frames = frames
+        self.texts = texts
+        self.syntax: Location | None = None
 
 
-def _places(text: str) -> "list[Item]":
-    """The lines of ``text``, and places in place of those that tell of one."""
+def _with_stacks(text: str) -> "list[Item]":
+    """The lines of ``text``, and stacks in place of those that tell of frames."""
     first, *rest = ("\n" + text).split("\n" + _FRAME)
     items: list[Item] = list(first.split("\n")[1:])
-    for part in rest:
-        place = _kept.get(part)
-        if place is not None:
-            items.append(place)
-            continue
-        lines = part.split("\n")
-        if '", line ' not in lines[0]:
-            lines = _with_whole_name(lines)
-        if '", line ' not in lines[0]:  # cut, or something else
-            items.append(_FRAME + lines[0])
-            items += lines[1:]
-            continue
-        end = 1
-        while end < len(lines) and lines[end].startswith((_SOURCE, _REPEATED)):
-            end += 1
-        items.append(_place(lines, end))
-        items += lines[end:]
+    # Programs crash in the same places again and again. What is kept is not to be changed.
+    known: list[Any] = [*map(_kept.get, rest), None]
+    begin = 0
+    while begin < len(rest):
+        end = known.index(None, begin)
+        stack = Stack(known[begin:end], rest[begin:end])
+        others = _add_new(stack, rest[end]) if end < len(rest) else []
+        if stack.texts:
+            items.append(stack)
+        items += others
+        begin = end + 1
     return items
 
 
@@ -497,37 +494,50 @@ def _with_whole_name(lines: "list[str]") -> "list[str]":
     return lines
 
 
-def _place(lines: "list[str]", end: int) -> Place:
-    part = "\n".join(lines[:end])
-    place = _kept.get(part)
-    if place is None:
-        place = _new_place(_FRAME + part, lines[:end])
-        if len(part) <= _LONGEST_KEPT:
-            if len(_kept) >= _MOST_KEPT:
-                _kept.clear()
-            _kept[part] = place
-    return place
+def _add_new(stack: Stack, part: str) -> "list[str]":
+    """Add what ``part`` tells of; return its other lines."""
+    lines = part.split("\n")
+    if '", line ' not in lines[0]:
+        lines = _with_whole_name(lines)
+    if '", line ' not in lines[0]:  # cut, or something else
+        return [_FRAME + lines[0], *lines[1:]]
+    end = 1
+    while end < len(lines) and lines[end].startswith((_SOURCE, _REPEATED)):
+        end += 1
+    text = "\n".join(lines[:end])
+    stack.texts.append(text)
+    frame = _kept.get(text) or _frame(lines[:end])
+    if ", in " not in lines[0].partition('", line ')[2]:
+        stack.syntax = {
+            "file": frame["file"],
+            "line": frame["line"],
+            "text": frame["source"],
+            "columns": frame["columns"],
+        }
+        return lines[end:]
+    if len(text) <= _LONGEST_KEPT:
+        if len(_kept) >= _MOST_KEPT:
+            _kept.clear()
+        _kept[text] = frame
+    stack.frames.append(frame)
+    return lines[end:]
 
 
-def _new_place(text: str, lines: "list[str]") -> Place:
+def _frame(lines: "list[str]") -> "StackFrame":
     file, _, rest = lines[0].partition('", line ')
-    number, comma, function = rest.partition(", in ")
+    number, _, function = rest.partition(", in ")
     repeated = 0
     if len(lines) > 1 and lines[-1].startswith(_REPEATED):
         repeated = _number(lines.pop()[len(_REPEATED) :].partition(" ")[0])
     source, columns = _source(lines[1:])
-    return Place(
-        text,
-        {
-            "file": file,
-            "line": _number(number) if number.isdecimal() else None,
-            "function": function,
-            "source": source,
-            "columns": columns,
-            "repeated": repeated,
-        },
-        is_frame=bool(comma),
-    )
+    return {
+        "file": file,
+        "line": _number(number) if number.isdecimal() else None,
+        "function": function,
+        "source": source,
+        "columns": columns,
+        "repeated": repeated,
+    }
 
 
 def _source(lines: "list[str]") -> "tuple[Optional[str], Optional[list[int]]]":

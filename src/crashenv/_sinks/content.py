@@ -5,7 +5,7 @@ import socket
 
 import crashenv
 from crashenv._reading import dumps, own
-from crashenv._reading.tracebacks import Place, base
+from crashenv._reading.tracebacks import base
 from crashenv._redact import redact, redact_words
 
 try:
@@ -81,7 +81,7 @@ def event_id(record: "Any", name: str) -> str:
 
 def own_files(frames: "Any") -> "set[str]":
     """Return the program's own files among the frames, which are in the order of the calls."""
-    return {frame["file"] for frame in own.own([Place("", frame) for frame in frames])}
+    return {known.frame["file"] for known in own.own(frames)}
 
 
 def frames_of(record: "Any") -> "list[Any]":
@@ -108,8 +108,8 @@ def place(record: "Any") -> "dict[str, Any] | None":
     frames = frames_of(record)
     if record.get("exception") and record["exception"].get("syntax"):
         return dict(frames[-1])
-    found = own.own([Place("", frame) for frame in frames])
-    return dict(found[-1]) if found else None
+    found = own.own(frames)
+    return dict(found[-1].frame) if found else None
 
 
 def signal_of(record: "Any") -> "tuple[str, int]":

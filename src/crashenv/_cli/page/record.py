@@ -148,7 +148,7 @@ def _exception(exception: "Any", writer: "Writer", deep: int) -> "Iterator[str]"
 
 
 def _own_files(frames: "Any") -> "set[str]":
-    return {frame["file"] for frame in own.own([tracebacks.Place("", one) for one in frames])}
+    return {known.frame["file"] for known in own.own(frames)}
 
 
 def _frames(frames: "Any", writer: "Writer", own_files: "set[str]") -> "Iterator[str]":
