@@ -4,7 +4,6 @@ import os
 import sys
 
 from crashenv import _store
-from crashenv._reading import files
 from crashenv._reading.decode import decode
 
 TYPE_CHECKING = False
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 SCHEMA = 1  # the one that we can read
 # The keys before the header in a record, and so in the first bytes of its file.
 _FRONT = 4096  # bytes
-_SHARED = ("kind", "program", "fingerprint", "summary", "where")  # by many records
 _ADDED = ("seen", "first", "until")  # to a row
 _LARGEST_RECORD = 1 << 26  # bytes
 _FRONT_START = b'{"schema":%d,' % SCHEMA
@@ -102,15 +100,30 @@ def _of_store(folder: str, problems: Problems, tell: "Callable[[int], None]") ->
             tell(1)
             found = _front(path, content, problems)
             if found is not None:
-                row = {key: keep(found[key], found[key]) for key in _SHARED}
-                row["id"], row["time"], row["pid"] = found["id"], found["time"], found["pid"]
-                row["path"] = path
-                rows.append(row)
+                rows.append(vars(_Row(path, found, keep)))
     except FileNotFoundError:
         pass
     except OSError as error:
         problems.add_error(folder, error)
     return rows
+
+
+class _Row:
+    """Whose attributes are a row: the dictionaries of a class's instances share their keys."""
+
+    def __init__(self, path: str, found: "Row", keep: "Callable[[Any, Any], Any]") -> None:
+        kind, program, fingerprint = found["kind"], found["program"], found["fingerprint"]
+        summary, where = found["summary"], found["where"]
+        self.path = path
+        self.id = found["id"]
+        self.time = found["time"]
+        self.pid = found["pid"]
+        self.kind = keep(kind, kind)
+        self.program = keep(program, program)
+        self.fingerprint = keep(fingerprint, fingerprint)
+        self.summary = keep(summary, summary)
+        self.where = keep(where, where)
+        self.seen = 0
 
 
 def _of_folder(
@@ -173,6 +186,8 @@ def _front(path: str, content: "bytes | OSError", problems: Problems) -> "Option
 
 
 def _loaded_file(path: str) -> "Optional[Any]":
+    from crashenv._reading import files
+
     try:
         if os.path.getsize(path) > _LARGEST_RECORD:
             return None
