@@ -104,13 +104,16 @@ class Family:
                 return
             if not data:  # no process has it open just now
                 return
-            *lines, self._rest = (self._rest + data).split(b"\n")
-            self._rest = self._rest[-_CHUNK:]
-            for line in lines:
-                try:
-                    self._take(line)
-                except (ValueError, IndexError):  # any process that opens the pipe can write there
-                    pass
+            self.hear(data)
+
+    def hear(self, data: bytes) -> None:
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        self._rest = self._rest[-_CHUNK:]
+        for line in lines:
+            try:
+                self._take(line)
+            except (ValueError, IndexError):  # any process that opens the pipe can write there
+                pass
 
     def _take(self, line: bytes) -> None:
         what, _, rest = line.partition(b" ")

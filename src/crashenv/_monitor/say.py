@@ -1,7 +1,6 @@
 """Messages of the monitor."""
 
 import os
-import select
 
 _PATIENCE = 100  # ms
 _LONGEST = 1000  # bytes; up to PIPE_BUF, a write does not block after poll(2) allowed it
@@ -15,12 +14,20 @@ def say(text: str) -> None:
         if os.name == "nt":  # has no poll
             os.write(2, b"crashenv: %s\r\n" % line)
             return
-        poll = select.poll()
-        poll.register(2, select.POLLOUT)
-        if poll.poll(_PATIENCE):
+        if _is_read():
             os.write(2, b"crashenv: %s\n" % line)
     except OSError:
         pass
+
+
+def _is_read() -> bool:
+    try:
+        from select import POLLOUT, poll
+    except ImportError:  # no descriptor is left to load it with, and no program to keep waiting
+        return True
+    stderr = poll()
+    stderr.register(2, POLLOUT)
+    return bool(stderr.poll(_PATIENCE))
 
 
 def printable(text: str) -> str:
