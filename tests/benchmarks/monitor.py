@@ -16,6 +16,15 @@ _MOST_MEMORY = 16 << 10  # KiB
 _MOST_DELAY = 50  # ms
 _MOST_NOTE = 2000  # ns
 
+# What a monitor cannot do without: pipes that signal, prctl(2), no end of the interpreter.
+_FORK = """
+import os, fcntl, _ctypes
+pid = os.fork()
+if not pid:
+    os.execv("/bin/true", ["/bin/true"])
+os.waitpid(pid, 0)
+os._exit(0)
+"""
 # Prints the highest resident memory of its parent, in KiB.
 _PEAK = """
 import os, time
@@ -77,6 +86,7 @@ class MonitorBenchmarks:
         commands = {
             "python": (self._python, "-c", "pass"),
             "run": (self._crashenv, "run", "--", "/bin/true"),
+            "floor": (self._python, "-c", _FORK),
             "module": (self._python, "-m", "crashenv", "run", "--", "/bin/true"),
         }
         tini = shutil.which("tini")
@@ -86,11 +96,12 @@ class MonitorBenchmarks:
         readings = self._stage.interleave(variants, self._rounds)
         for name, what, limit in (
             ("run", "`crashenv run -- true`", _MOST_START),
+            ("floor", "its floor: fork, execve and wait, with `fcntl` and `_ctypes`", None),
             ("module", "`python -m crashenv run -- true`", None),
             ("tini", "`tini -s -- true`", None),
         ):
             if name in readings:
-                row = what + " / `python -c pass`"
+                row = what if name == "floor" else what + " / `python -c pass`"
                 yield ratio_row(row, limit, readings[name], readings["python"])
 
     def _memory_row(self, what: str, before: str) -> Row:

@@ -43,6 +43,14 @@ for line in open("/proc/self/status"):
         os.write(kept, b"%%d %%d" %% (2 * (int(line.split()[1]),)))
 """
 _PARSE = "from crashenv.__main__ import main\nmain(['parse', '-q', %r])"
+_READ_FILES = """
+import os, sys
+folder = sys.argv[1] + "/"
+for name in os.listdir(folder):
+    fd = os.open(folder + name, os.O_RDONLY | os.O_CLOEXEC)
+    os.read(fd, 4096)
+    os.close(fd)
+"""
 # The parts of inputs that are made to be slow.
 _HOSTILE = {
     "one line": b"x",
@@ -81,7 +89,7 @@ class ReadingBenchmarks:
     def rows(self) -> Iterator[Row]:
         yield self._rate_row()
         yield self._memory_row()
-        yield self._list_row()
+        yield from self._list_rows()
         yield from self._growth_rows()
         yield from self._hostile_rows()
 
@@ -125,17 +133,20 @@ class ReadingBenchmarks:
         what = "peak memory of `crashenv parse`, less that of a bare interpreter"
         return Row(what, _MOST_MEMORY, of_medians(difference, on, off), unit="KiB")
 
-    def _list_row(self) -> Row:
+    def _list_rows(self) -> Iterator[Row]:
         store = self._folder / "store"
         source = "import sys\n%s" % _FILL
         subprocess.run([self._python, "-c", source, str(self._mixed), str(store)], check=True)
         variants = {
             "list": self._silent(self._crashenv, "list", "--store", str(store)),
+            "floor": self._silent(self._python, "-c", _READ_FILES, str(store)),
             "bare": self._start(),
         }
         readings = self._stage.interleave(variants, self._rounds)
         what = "`crashenv list` of %d records / `python -c pass`" % _RECORDS
-        return ratio_row(what, _MOST_LIST, readings["list"], readings["bare"])
+        yield ratio_row(what, _MOST_LIST, readings["list"], readings["bare"])
+        what = "its floor: each file opened, read and closed"
+        yield ratio_row(what, None, readings["floor"], readings["bare"])
 
     def _growth_rows(self) -> Iterator[Row]:
         """Measure the time per byte; a start takes a hundredth of the shortest."""
