@@ -16,7 +16,6 @@ This module is imported only if ``os.name`` is ``"nt"``.
 import errno
 import os
 import stat
-import sys
 from os import fstat as _fstat
 from os import write as _write
 
