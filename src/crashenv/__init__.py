@@ -1,21 +1,21 @@
-"""crashenv: every crash of a Python program, on one more descriptor or file.
+"""crashenv: every crash of a Python program, also on an extra descriptor or file.
 
 ``PYDEBUG=crashfd=3 python app.py 3>crash.log`` needs no code. From code:
 
     import crashenv
     crashenv.set_crash_output(open("crash.log", "a"))
 
-Below the public names stands the start, which every watched process pays for: from the
-variable to the descriptor, and from there to the hooks. It is not a module of its own,
-because a second file costs a start 1.1 %; it is short, because its code is unmarshalled
-at each start; and no name in it leads to ``os``, which a hook would keep alive until the
-interpreter has cleared its 300 names one by one (1 % of a start). What it cannot do is
-done by ``_seldom``, and at a crash by ``_crash``.
+This module also contains the start, which runs in every watched process: it adopts the
+descriptor that the variable names, and installs the hooks. It is not a separate module,
+because finding a second file costs a start 1.1 %. It is short, because its code is
+unmarshalled at each start. No name in it refers to ``os``, which the hooks would keep alive
+until the interpreter clears its 300 names one by one (1 % of a start). Everything else is
+in ``_seldom`` and ``_hooks`` and, for a crash, in ``_crash``.
 """
 
 import sys
 
-if "":  # the compiler drops it, type checkers do not: these names would cost a start 0.05 %
+if "":  # for type checkers; the compiler drops it, and TYPE_CHECKING would cost a start 0.05 %
     from typing import Any
 
     from crashenv._api import activate as activate
@@ -33,17 +33,17 @@ __version__ = "0.1.0"
 _FILE = __file__
 del __file__
 
-# What the hooks, ``_crash`` and ``_seldom`` have in common:
+# The state that the hooks, ``_crash`` and ``_seldom`` share:
 #
 # output    the crash output, see ``_seldom.outputs``; None if there is none
-# hold      the code of what is executed later, by name; names: the namespaces that it is
-#           executed in, by the names of their files
-# taken     functions as they were at the start, whatever the program does to modules later
+# hold      the code that is executed later, by file name; names: the namespaces in which it
+#           was executed, by file names
+# taken     functions as they were at the start; the program may replace them later
 # faults    faulthandler's own functions; "asked": whether the program enabled it; "ours" and
-#           "theirs": the signals that register() was called for
-# genuine   threading's own excepthook, of each time that it was loaded
+#           "theirs": the signals registered by crashenv and by the program
+# genuine   threading's own excepthook, once for each time threading was loaded
 #
-# and what ``_crash`` adds.
+# ``_crash`` adds more.
 _Namespace: "Any" = type(sys.implementation)  # types.SimpleNamespace
 _state: "Any" = _Namespace(output=None, hold=None, names={})
 _started = False
@@ -64,14 +64,14 @@ def __dir__() -> "list[str]":
 
 
 def _start(is_implicit: bool = True) -> None:
-    """What the ``.pth`` line and ``sitecustomize`` call. It may raise anything.
+    """Start, as the ``.pth`` line and ``sitecustomize`` do. It may raise anything.
 
-    A lone ``crashfd=N`` or ``crashfd=N:DEV:INO`` of a pipe or a disk's file is adopted
-    here, all else by ``_seldom.activation``.
+    It adopts a single ``crashfd=N`` or ``crashfd=N:DEV:INO`` that is a pipe or a file on
+    disk; ``_seldom.activation`` does everything else.
     """
     global _started
     if _started or (is_implicit and sys.flags.ignore_environment):
-        return  # a virtual environment up to 3.14 runs every .pth line twice
+        return  # up to 3.14, a virtual environment runs every .pth line twice
     _started = True
     os = __import__("os")  # an agent may have emptied sys.modules
     environ = os.environ
@@ -93,14 +93,14 @@ def _start(is_implicit: bool = True) -> None:
         if simple:
             os.write(fd, b"")  # EBADF if it is not open for writing (write(2))
         if simple and kind == 1:
-            # Opening a pipe again (proc(5)) gives an open file description of our own,
-            # whose O_NONBLOCK the parent does not share.
+            # Reopening a pipe (proc(5)) gives a separate open file description, whose
+            # O_NONBLOCK the parent does not share.
             fd = os.open("/proc/self/fd/" + number, os.O_WRONLY | os.O_NONBLOCK)
             simple = os.fstat(fd)[1:3] == status[1:3]
         elif kind != 8 or status[2] < 256:  # a disk has a major number
             simple = False
-        # High up, where ordinary opens do not land even after a closerange(). Another
-        # thread could open a number between fstat() and dup2(): it is taken in one step there.
+        # A high number, which ordinary opens do not get even after a closerange(). Another
+        # thread could open it between fstat() and dup2(); with threads, _seldom uses one step.
         if __import__("_thread")._count():
             simple = False
         high = min(os.sysconf("SC_OPEN_MAX"), 4096)
@@ -135,15 +135,12 @@ def _start(is_implicit: bool = True) -> None:
 
 
 def _use(state: "Any", output: "Any", is_main: bool = True) -> None:
-    """Report to ``output`` from now on; the first time, hold what a crash needs and hook in.
-
-    At a crash there may be no path, no descriptor and no memory left to load it.
-    """
+    """Report to ``output`` from now on; the first time, load what is needed and hook in."""
     if state.hold is None:
         _hold(state)
         _hook_in(state)
         state.faults = {}
-        if is_main:  # elsewhere faulthandler would point at an interpreter that goes away
+        if is_main:  # faulthandler must not refer to a sub-interpreter, which may end
             try:
                 import faulthandler
             except ImportError:  # some builds have none
@@ -151,7 +148,7 @@ def _use(state: "Any", output: "Any", is_main: bool = True) -> None:
             else:
                 own = vars(faulthandler)
                 names = ("enable", "disable", "is_enabled", "register", "unregister")
-                # Module attributes that a function provides (PEP 562), when they are asked for.
+                # _hooks.provide() provides them when the program looks them up (PEP 562).
                 state.faults = faults = {name: own.pop(name) for name in names if name in own}
                 own["__getattr__"] = _stub("provide", None)
                 faults.update(module=own, asked=faults["is_enabled"](), ours=(), theirs=())
@@ -159,7 +156,7 @@ def _use(state: "Any", output: "Any", is_main: bool = True) -> None:
     if not faults or output is None or output.dumps < 0:
         return
     _signal: Any = __import__("_signal")  # PyPy has not loaded it yet
-    # It has one descriptor; where the program wants it for itself, it gets it.
+    # faulthandler has one descriptor. If the program enabled it, the program's is used.
     try:
         if not faults["asked"]:
             faults["enable"](output.dumps)
@@ -181,7 +178,10 @@ def _use(state: "Any", output: "Any", is_main: bool = True) -> None:
 
 
 def _hold(state: "Any") -> None:
-    """Read the files that are executed later, and take the functions that they use."""
+    """Read the files that are executed later, and take the functions that they use.
+
+    At a crash there may be no path, no descriptor and no memory left to load them.
+    """
     import _thread
     from _frozen_importlib_external import MAGIC_NUMBER
     from marshal import loads
@@ -220,7 +220,7 @@ def _hold(state: "Any") -> None:
 def _hook_in(state: "Any") -> None:
     """Put the stubs where the interpreter, and what is imported later, looks them up."""
     os, cache = __import__("os"), sys.path_importer_cache
-    # Both names: exceptiongroup, code and others compare the one with the other.
+    # Both names, because exceptiongroup, code and others compare the two.
     for name in ("excepthook", "unraisablehook"):
         original = getattr(sys, "__%s__" % name)
         hook = _stub(name, original)
@@ -228,31 +228,31 @@ def _hook_in(state: "Any") -> None:
             setattr(sys, name, hook)
         setattr(sys, "__%s__" % name, hook)
         setattr(state, name, hook)
-    # multiprocessing's modules are seen to arrive at no cost for other imports: what an
-    # entry of sys.meta_path costs each import pays, but a folder's finder is its own.
-    # Its copies are where this package was installed.
+    # A finder for multiprocessing's folder alone notices when its modules are imported. An
+    # entry in sys.meta_path would cost every import. Its copies, multiprocess and billiard,
+    # are where this package was installed.
     state.finder = finder = _Namespace(find_spec=_stub("find_spec", None))
     cache.setdefault(_FILE[:-20] + "multiprocess", finder)
     cache.setdefault(_FILE[:-20] + "billiard", finder)
     found = cache.setdefault(getattr(os, "__file__", "os.py")[:-5] + "multiprocessing", finder)
     has_fork, is_first = hasattr(os, "register_at_fork"), not hasattr(sys, "last_traceback")
     if is_first:
-        # It goes away when the interpreter stores an uncaught exception there.
+        # The sentinel is freed when the interpreter stores an uncaught exception there.
         from _weakref import ref
 
         sentinel: set[int] = set()
         sys.last_traceback = sentinel  # type: ignore[assignment]
         state.sentinel = ref(sentinel, _stub("before_hook", None))
     if has_fork:
-        # What is registered directly would keep this namespace until the interpreter's last
-        # collection, from 3.11 on: 0.15 % of a start. Before, it is never freed: cheaper.
+        # From 3.11 on, a registered function keeps this namespace until the interpreter's
+        # last garbage collection, 0.15 % of a start. Before 3.11 it is never freed.
         forked = state.forked = _stub("forked", None)
         if sys.version_info >= (3, 11):
             from _weakref import proxy
 
             forked = proxy(forked)
         os.register_at_fork(after_in_child=forked)
-        # threading calls it, as its last step, when it is loaded, again and elsewhere too.
+        # threading calls it in the last step of its loading, also if it is loaded again.
         vars(os)["register_at_fork"] = _stub("register_at_fork", os.register_at_fork)
     is_usual = has_fork and is_first and sys.implementation.name == "cpython"
     if not is_usual or found is not finder or "threading" in sys.modules:
@@ -262,9 +262,10 @@ def _hook_in(state: "Any") -> None:
 
 
 def _stub(entry: str, original: "Any") -> "Any":
-    """What the interpreter calls in place of ``original``: ``_hooks``, and at a crash ``_crash``.
+    """Return a function for the interpreter to call in place of ``original``.
 
-    With defaults in place of a closure: fewer objects that the garbage collector counts.
+    It executes the code in ``_hooks`` or ``_crash``. Its defaults replace a closure, which
+    would be more objects for the garbage collector.
     """
 
     def call(
@@ -278,7 +279,7 @@ def _stub(entry: str, original: "Any") -> "Any":
                 _report_least(_state, _entry, args[1])
         else:
             if _entry == "before_hook":
-                # None at the interpreter's end; missing if the program stores a traceback first.
+                # None when the interpreter ends; missing if the program stores a traceback first.
                 if sys.__dict__.get("last_value", _state) is None:
                     return None
                 is_displaced = sys.__dict__.get("excepthook") is not _state.excepthook
@@ -302,10 +303,10 @@ def _stub(entry: str, original: "Any") -> "Any":
 
 
 def _names(state: "Any", entry: str, files: "Any" = ("_wire", "_crash", "_crash_rare")) -> "Any":
-    """The namespace with ``entry`` in it; None where the code cannot be executed any more.
+    """Return the namespace that has ``entry``; None if its code cannot be executed any more.
 
-    Two threads may make one at once: all that changes is in ``state``. Where there is no
-    crash, what interrupts it is raised, such as a KeyboardInterrupt.
+    Two threads may each make one, because everything that changes is in ``state``. Except at
+    a crash, a KeyboardInterrupt and the like are raised.
     """
     try:
         names = state.names.get(files) or {**state.taken, "state": state, "sys": sys}
@@ -316,8 +317,8 @@ def _names(state: "Any", entry: str, files: "Any" = ("_wire", "_crash", "_crash_
         names[entry]
         state.names[files] = names
         return names
-    except Exception:  # no memory, an audit hook that raises, builtins that are gone
-        if entry == "find_spec":  # the import would fail for another reason
+    except Exception:  # no memory, an audit hook that raises, builtins were deleted
+        if entry == "find_spec":  # or the import would fail with another exception
             raise
     except BaseException:
         if files[0] == "_hooks":
@@ -326,7 +327,7 @@ def _names(state: "Any", entry: str, files: "Any" = ("_wire", "_crash", "_crash_
 
 
 def _report_least(state: "Any", entry: str, value: "Any", given: "Any" = None) -> None:
-    """Without ``_crash``: that there was a crash, and of what; ``given`` is a stub's argument."""
+    """Report only the type and the message, without ``_crash``; ``given`` is a stub's argument."""
     try:
         if value is None and entry == "invoke":
             value = state.exc_info()[1]

@@ -1,10 +1,9 @@
-"""What happens at a crash, the small first half: an ordinary exception of the main thread.
+"""The small first half of what happens at a crash: an ordinary exception in the main thread.
 
-It is executed after ``_wire`` in a namespace that belongs to no module, with ``state`` from
-the start, and with the functions that were taken there: it imports nothing. All else, and all
-that this one is not sure of, is done by ``_crash_rare``, which is executed in the same
-namespace when it is needed. Executing the whole at each crash would take half of the time
-from the exception to the exit.
+This file is executed after ``_wire``, in a namespace that belongs to no module. It has ``state``
+and the functions that were taken at the start, and imports nothing. All other cases are handled
+by ``_crash_rare``, which is executed in the same namespace if it is needed. To execute both
+files at each crash would take half of the time from the exception to the exit.
 """
 
 TYPE_CHECKING = False
@@ -20,28 +19,28 @@ if TYPE_CHECKING:
 
     state: Any = None  # of the start
 
-# What threads that crash at once share. Each may execute this, so the first one counts.
+# Shared by threads that crash at the same time. Each may execute this; the first one counts.
 for name, value in (
-    ("lock", allocate_lock()),  # of writing, and of the output
-    ("guard", allocate_lock()),  # of taps, the streams that are read along
+    ("lock", allocate_lock()),  # held while writing, and to change the output
+    ("guard", allocate_lock()),  # protects taps, the streams whose writes are copied
     ("taps", {}),
     ("reported", 0),  # id() of the exception that was reported
-    ("stored", 0),  # of one that is no crash
+    ("stored", 0),  # id() of an exception that is not a crash
     ("progress", 0),
     ("forking", 0),
     ("may_import", True),
     ("awaits_forks", False),
 ):
     vars(state).setdefault(name, value)
-# The modules whose frames an uncaught exception of the main thread starts in.
+# The outermost frame of an uncaught exception in the main thread is in one of these modules.
 OUTERMOST = ("__main__", "runpy")
-IS_WHOLE = header, timestamp  # or NameError: a full disk left the file before this one empty
+IS_WHOLE = header, timestamp  # raises NameError if _wire.py is empty, after a full disk
 LAST = "last_exc" if sys.version_info >= (3, 12) else "last_value"
 NOT_CRASHES = (SystemExit, KeyboardInterrupt)
 # Where there is no memory, the interpreter prints pieces past sys.stderr.
 NOT_PLAIN = (*NOT_CRASHES, MemoryError)
-SMALL_LIMIT = 200  # of recursion, from which our own frames would take a noticeable part
-MOST_TEXT = 1 << 14  # characters of a message that is copied as a whole
+SMALL_LIMIT = 200  # recursion limit; below it, frames of crashenv would make a difference
+MOST_TEXT = 1 << 14  # characters of a message that is collected at once
 HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: a class that was not written in C
 
 
@@ -51,10 +50,10 @@ def excepthook(
     value: "BaseException",
     traceback: "TracebackType | None",
 ) -> None:
-    """For ``sys.excepthook``: have ``original`` print the exception, and report it.
+    """Replace ``sys.excepthook``: let ``original`` print the exception, and report it.
 
-    Where no ``__str__`` of the program's runs and no other thread prints, what is printed
-    is collected by a method of C and written at once; elsewhere it is copied piece by piece.
+    If no ``__str__`` of the program runs and no other thread prints, the text is collected by a
+    C method and written at once. Otherwise it is copied while it is printed.
     """
     try:
         stream: Any = sys.stderr
@@ -107,7 +106,7 @@ def excepthook(
         try:
             stream.write(text)
             stream.flush()
-        except BaseException:  # which the original swallows as well
+        except BaseException:  # the original ignores it, too
             pass
     try:
         if "\033[" in text:
@@ -131,11 +130,11 @@ def excepthook(
 
 
 def rest() -> "dict[str, Any]":
-    """The namespace, with the second half in it. May raise what an audit hook raises."""
+    """Return the namespace, with the second half in it. It raises what an audit hook raises."""
     names, code = globals(), state.hold["_crash_rare"]
     if "report" not in names:
         state.exec(state.loads(code[16:]) if code.__class__ is bytes else code, names)
-    return names if names["is_open"] else {}  # its last; KeyError if the file was cut off
+    return names if names["is_open"] else {}  # its last name; KeyError if the file is cut off
 
 
 def describe(kind: str, thread: str, output: "Any") -> "list[tuple[str, str]]":
@@ -151,10 +150,10 @@ def describe(kind: str, thread: str, output: "Any") -> "list[tuple[str, str]]":
 
 
 def program(output: "Any") -> str:
-    """The file that ``__main__`` was loaded from, else ``sys.argv[0]``.
+    """Return the file that ``__main__`` was loaded from, or else ``sys.argv[0]``.
 
-    The interpreter deletes ``__main__.__file__`` at the program's end; from 3.13.1 or so on
-    it does so before it prints the exception.
+    The interpreter deletes ``__main__.__file__`` when the program ends; later versions of 3.13
+    delete it before they print the exception.
     """
     name = getattr(sys.modules.get("__main__"), "__file__", None)
     if type(name) is str:
@@ -167,10 +166,10 @@ def program(output: "Any") -> str:
 
 
 def message_lines(parts: "list[str]", kind: str) -> int:
-    """How many lines the message has; 0 if that cannot be told.
+    """Return the number of lines of the message; 0 if it is unknown.
 
-    Up to 3.12 the interpreter writes the type, ": " and the message one by one, from
-    3.13 on, as ``traceback`` always does, the three at once.
+    Up to 3.12 the interpreter writes the type, ": " and the message one by one. From 3.13 on
+    it writes the three at once, as ``traceback`` does on all versions.
     """
     for index in range(len(parts) - 1, -1, -1):
         part = parts[index]
@@ -183,14 +182,14 @@ def message_lines(parts: "list[str]", kind: str) -> int:
 
 
 def write_at_once(output: "Any", data: bytes) -> int:
-    """How much could be written without waiting for a reader, or for others who report.
+    """Write without waiting for a reader or for other reports; return the number of bytes.
 
-    The record lock, see ``lock_record``, is kept unless that is all.
+    The record lock, see ``lock_record``, is released only if everything was written.
     """
     status = fstat(output.fd)
     if (status[2], status[1]) != output.identity or len(data) > output.limit:
         return 0
-    if sys.modules["_signal"].getsignal(13) != 1:  # SIGPIPE, SIG_IGN: what would end it
+    if sys.modules["_signal"].getsignal(13) != 1:  # SIGPIPE and SIG_IGN: a write could kill it
         return 0
     try:
         lockf(output.fd, F_TLOCK, 0)
@@ -203,7 +202,7 @@ def write_at_once(output: "Any", data: bytes) -> int:
 
 
 def unlock_record(descriptor: int) -> None:
-    """Unlock behind the position, which writing has moved, and before it."""
+    """Unlock after the file position, which writing has moved, and before it."""
     try:
         lockf(descriptor, F_ULOCK, 0)
         lockf(descriptor, F_ULOCK, -lseek(descriptor, 0, 1))

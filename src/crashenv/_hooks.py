@@ -1,10 +1,10 @@
-"""What the stubs of the start do, but for an exception of the main thread.
+"""What the start's stubs do, except for an exception in the main thread.
 
-It is executed in a namespace of its own the first time that one of them is called: when
-``threading`` or ``multiprocessing`` arrives, in a forked child, when a thread dies, when
-the program asks for faulthandler. It has ``state`` and the functions that were taken at
-the start, as ``_crash`` has. Each function is named after its stub, and is called with
-the stub, with what that stands in for, and with its arguments.
+This file is executed in its own namespace when one of these stubs is called for the first
+time: when ``threading`` or ``multiprocessing`` is imported, in a forked child, when a thread
+dies, when the program uses faulthandler. Like ``_crash``, it has ``state`` and the functions
+that were taken at the start. Each function is named after its stub. Its arguments are the
+stub, the function that the stub replaces, and the stub's arguments.
 """
 
 TYPE_CHECKING = False
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 
 def report(entry: str, value: "Any", *args: "Any") -> "Any":
-    """What ``entry`` of ``_crash_rare`` returns; None if there is nothing to report.
+    """Call ``entry`` of ``_crash_rare``; return None if there is nothing to report.
 
-    Then the caller does what happens without us.
+    The caller then does what would happen without crashenv.
     """
     if value is None or state.output is None:
         return None
@@ -34,7 +34,7 @@ def report(entry: str, value: "Any", *args: "Any") -> "Any":
 
 
 def unraisablehook(stub: "Any", original: "Any", *args: "Any") -> None:
-    """A raw thread has died; or an exception was ignored, which is no crash."""
+    """A raw thread died, or an exception was ignored, which is not a crash."""
     message = getattr(args[0], "err_msg", None) if args else None
     is_crash = type(message) is str and message.startswith("Exception ignored in thread ")
     if not is_crash or not report("unraisablehook", args[0].exc_value, original, *args):
@@ -42,9 +42,9 @@ def unraisablehook(stub: "Any", original: "Any", *args: "Any") -> None:
 
 
 def before_hook(stub: "Any", original: "Any", reference: "Any") -> None:
-    """A hook of the program's is going to be called; or the program stores an exception."""
+    """A hook of the program is about to be called, or the program stored an exception."""
     if sys.__dict__.get("excepthook") is state.excepthook:
-        try:  # a hook may come later, and what it gets is stored without a sign
+        try:  # the program may set a hook later; nothing notices its exception then
             __import__("atexit").register(state.stub("at_exit", None))
         except Exception:  # an audit hook that raises
             pass
@@ -71,15 +71,15 @@ def store(stub: "Any", original: "Any", thread: "Any", function: "Any") -> None:
 
 
 def register_at_fork(stub: "Any", original: "Any", *args: "Any", **kwargs: "Any") -> "Any":
-    """threading calls it, as its last step, when it is loaded, again and elsewhere too.
+    """threading calls it in the last step of its loading, also if it is loaded again.
 
-    Where there is no fork, it calls one of the two functions of ``_thread`` below.
+    Without fork, it calls one of the two functions of ``_thread`` below.
     """
     names = getattr(kwargs.get("after_in_child"), "__globals__", None)
     if names is None:
         names = getattr(sys.modules.get("threading"), "__dict__", {})
     for name in ("_set_sentinel", "_get_main_thread_ident"):
-        if names.get(name) is stub:  # a copy, which each thread would call
+        if names.get(name) is stub:  # each thread would call it
             names[name] = original
     patch_threading(names)
     return original(*args, **kwargs)
@@ -89,15 +89,15 @@ _set_sentinel = _get_main_thread_ident = register_at_fork
 
 
 def patch_threading(names: "dict[str, Any]") -> None:
-    """``Thread._invoke_excepthook`` becomes a property, see ``_crash_rare.invoke``.
+    """Make ``Thread._invoke_excepthook`` a property, see ``_crash_rare.invoke``.
 
-    ``names`` are threading's, or those of another module, or of one half loaded.
+    ``names`` is the namespace of threading, of a module being loaded, or of any other module.
     """
     thread: Any = names.get("Thread")
     if "_MainThread" not in names or not hasattr(thread, "_bootstrap_inner"):
         return
     if not isinstance(vars(thread).get("_invoke_excepthook"), property):
-        # From 3.10 on; before, only what is there when we come can be the genuine one.
+        # __excepthook__ exists from 3.10 on. Before, the present hook must be the genuine one.
         genuine = names.get("__excepthook__", names["excepthook"])
         state.genuine = (*getattr(state, "genuine", ()), genuine)
         replaced = property(state.stub("invoke", None), state.stub("store", None))
@@ -119,7 +119,7 @@ def forked(stub: "Any", original: "Any") -> None:
             pass
     if output is None:
         return
-    if len(state.names) < 2 and output.forked is None:  # nothing but us was executed
+    if len(state.names) < 2 and output.forked is None:  # only this file was executed
         try:
             status = fstat(output.fd)
             if (status[2], status[1]) == output.identity:
@@ -130,7 +130,7 @@ def forked(stub: "Any", original: "Any") -> None:
 
 
 def find_spec(stub: "Any", original: "Any", name: str, target: "Any" = None) -> "Any":
-    """The first search in a package's folder: from now on its own finder searches."""
+    """Replace our finder for a package's folder by the usual one at the first search."""
     for folder in sys.modules[name.rpartition(".")[0]].__path__:
         if sys.path_importer_cache.get(folder) is state.finder:
             for hook in sys.path_hooks:
@@ -153,7 +153,7 @@ def find_spec(stub: "Any", original: "Any", name: str, target: "Any" = None) -> 
 
 
 def provide(stub: "Any", original: "Any", name: str) -> "Any":
-    """The program asks for a function of faulthandler: from now on it has them all."""
+    """The program looks up a function of faulthandler: put them all into the module."""
     own = state.faults["module"]
     try:
         from crashenv._seldom import faults

@@ -1,4 +1,4 @@
-"""The report format: who writes what, and how much of it.
+"""The report format: its grammar, its limits, who writes it and who reads it.
 
 ::
 

@@ -20,9 +20,9 @@ NAMES = ("enable", "disable", "is_enabled", "register", "unregister")
 
 
 def functions(state: "Any") -> "dict[str, Any]":
-    """What a program finds in the module under each name."""
+    """Return the functions that the program finds in the module, by name."""
     given = {name: _function(state, name) for name in NAMES if name in state.faults}
-    if sys.implementation.name == "cpython":  # elsewhere nothing goes away at once
+    if sys.implementation.name == "cpython":  # needs reference counting
         given["enable"] = _enable(state)
     return given
 
@@ -39,10 +39,10 @@ def _function(state: "Any", name: str) -> "Any":
 
 
 def _enable(state: "Any") -> "Any":
-    """A function without a frame: one of ours would be in the traceback of what it raises.
+    """Return an ``enable`` that adds no frame to the traceback of an exception that it raises.
 
-    It often raises, where ``sys.stderr`` is None or no file. So the interpreter is given
-    the genuine function for each call, in an object that goes away after it.
+    It raises one if ``sys.stderr`` is None or is not a file. So the interpreter itself calls
+    faulthandler's function, in an object that is freed after the call.
     """
     faults = state.faults
 

@@ -1,4 +1,4 @@
-"""The hooks that a start puts in only where something is there already, or is missing."""
+"""Hooks that a start installs only if a module is loaded already, or a function is missing."""
 
 import sys
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 def hook_in(state: "Any", is_first: bool) -> None:
     """``is_first``: no exception had been stored in ``sys.last_traceback``."""
-    if not is_first or sys.implementation.name != "cpython":  # nothing goes away at once there
+    if not is_first or sys.implementation.name != "cpython":  # no reference counting
         import atexit
 
         atexit.register(state.stub("at_exit", None))
@@ -29,7 +29,7 @@ def hook_in(state: "Any", is_first: bool) -> None:
 
 
 def _hook_into_thread(state: "Any") -> None:
-    """threading calls one of these as it is loaded, for its main thread."""
+    """Replace the function that threading calls for its main thread while it is loaded."""
     import _thread
 
     name = "_get_main_thread_ident" if sys.version_info >= (3, 13) else "_set_sentinel"
