@@ -121,7 +121,7 @@ def identifier(path: str) -> str:
 
 
 def is_record(name: str) -> bool:
-    """Whether it is a name that a store gives: ``20261122T101112.345678Z-`` and 16 hex digits."""
+    """Return whether it is a record's name: ``20261122T101112.345678Z-`` and 16 hex digits."""
     digits = name[:8] + name[9:15] + name[16:22]
     return (
         name[8:9] + name[15:16] + name[22:24] + name[40:] == "T.Z-" + _SUFFIX
@@ -172,7 +172,7 @@ class Store:
                 raise NotADirectoryError(error, os.strerror(error), self._folder) from None
         from crashenv._wire import timestamp
 
-        # Not the record's own time, which a program may write as it likes.
+        # Not the record's own time, which the program may choose freely.
         now = "".join(c for c in timestamp(time_ns()) if c not in "-:")
         name = "%s-%s%s" % (now, identifier, _SUFFIX)
         path = os.path.join(self._folder, name)

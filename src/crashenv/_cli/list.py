@@ -207,7 +207,7 @@ _AT_ONCE = 1000  # rows
 
 
 def _print(rows: "list[Row]", grouped: bool) -> None:
-    """A table whose last column, which is free text, takes what room is left."""
+    """Print a table whose last column, which is free text, takes the remaining room."""
     names = ("TIME", "PID", "ID", "SEEN", "PROGRAM", "WHERE", "WHAT")
     if grouped:
         names = ("FIRST", "LAST", "ID", "SEEN", "PROGRAM", "WHERE", "WHAT")

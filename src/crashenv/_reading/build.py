@@ -222,10 +222,10 @@ def _number(text: "Optional[str]") -> "Optional[int]":
 
 
 def _where(frames: "Sequence[Known]", syntax: "Optional[Location]" = None) -> "Optional[str]":
-    """The last of the program's own ``frames``: ``app.py:12 in load``.
+    """Return the last of the program's own ``frames``: ``app.py:12 in load``.
 
-    Where there is a SyntaxError, unless the text is no file of the program's: then it is
-    the program that had it compiled.
+    For a SyntaxError, return its location, if it is in a file of the program; otherwise
+    return where the program compiled the text.
     """
     if syntax is not None and (not frames or _is_in_file(syntax["file"])):
         return "%s:%s" % (tracebacks.base(syntax["file"]), syntax["line"])
@@ -253,9 +253,9 @@ def _types(exception: "Exception_") -> "list[str]":
 
 
 def _fingerprint(types: "list[str]", frames: "Sequence[Known]") -> str:
-    """What is the same whenever the same crash happens again.
+    """Return a text that is the same whenever the same crash happens again.
 
-    Each function counts once: how deep a recursion was is another thing each time.
+    Each function counts once, because the depth of a recursion varies.
     """
     names = dict.fromkeys([frame.name for frame in frames])
     text = "\n".join((*types, *names))

@@ -120,10 +120,10 @@ def _c_frame(line: str) -> "CFrame":
 
 
 def culprit(dump: "Dump") -> "list[StackFrame]":
-    """The frames of the current thread, the most recent call last, as in a traceback.
+    """Return the frames of the current thread, the most recent call last, as in a traceback.
 
-    None if no thread is: the signal arrived in one that Python does not know, and what
-    the others do at that time is not what crashed.
+    There are none if no thread is current: the signal arrived in a thread that Python does
+    not know, and the stacks of the others are unrelated to the crash.
     """
     for thread in dump["threads"]:
         if thread["current"]:

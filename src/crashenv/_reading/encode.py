@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 _MOST_KEPT = 2048
 _LONGEST_KEPT = 1024  # characters
 _shapes: "dict[tuple[str, ...], str]" = {}
-# Programs crash in the same places again and again. A frame that is kept keeps its id().
+# Programs crash in the same places repeatedly. A frame that is kept keeps its id().
 _kept: "dict[int, Any]" = {}
 _texts: "dict[int, str]" = {}
 
 
 def to_json(value: "Any") -> str:
-    """For None, bool, int, str, list, tuple and dict with str keys; float as repr() shows it."""
+    """Encode None, bool, int, str, list, tuple and dict with str keys; float as its repr()."""
     return _WRITERS[type(value)](value)
 
 

@@ -790,7 +790,7 @@ class _Traceback(_Text):
         self._is_airy = False  # with an empty line before each frame, as loguru's
 
     def add(self, line: bytes) -> bool:
-        """Whether ``line`` may belong to it, to which it has been added then."""
+        """Add ``line`` if it may belong to it; return whether it may."""
         line = self._repair.line(line)
         text = line.rstrip(b"\r\n")
         is_indented = text.startswith((b" ", b"\t"))

@@ -276,7 +276,7 @@ class Log:
             self._to_plain.append(line)
 
     def _column(self, line: bytes) -> int:
-        """Where, past a prefix, something begins; 0 if nothing does."""
+        """Return where something begins after a prefix; 0 if nothing does."""
         json = line.find(b'{"', 1, _LONGEST_PREFIX)
         first = self._first_mark(line)
         if 0 < json < first:
@@ -382,7 +382,7 @@ class Log:
             self._line(one)
 
     def _take_json(self, line: bytes) -> bool:
-        """Whether it is an object that has a text, of a writer that has reported something."""
+        """Return whether it is an object with a text, from a writer that has reported something."""
         if not self._json_writers and not any(map(line.count, (*self._marks, *self._anywhere))):
             return False
         from crashenv._reading.decode import decode
@@ -502,7 +502,7 @@ class _Stream:
         self._prefix = prefix
 
     def take(self, line: bytes) -> bool:
-        """Whether ``line`` has the prefix, and so was taken."""
+        """Read ``line`` if it has the prefix; return whether it has."""
         end = -1 if self._prefix is None else self._prefix.end(line)
         if self._prefix is None or end < 0:
             return False

@@ -47,7 +47,7 @@ _SCRIPTS_FUNCTIONS = ("<module>", "importlib_load_entry_point")
 # shiv's and pex's own code, in the archive or beside the program.
 _BOOTSTRAP = "_bootstrap"
 _BOOTSTRAPS = ("/_bootstrap/__init__.py", "/.bootstrap/")
-# What runs the programs of others, by the names of its packages.
+# The packages of launchers, which run other programs.
 _LAUNCHERS = (
     "_bootstrap _pytest aiohttp airflow amqp anyio asgiref billiard celery click coverage "
     "cx_Freeze dagster daphne dask ddtrace debugpy distributed django dramatiq falcon fastapi "
@@ -152,7 +152,7 @@ def _behind_bootstrap(known: "list[Known]") -> "list[Known]":
 
 
 def _is_launcher(frame: "StackFrame") -> bool:
-    """Whether it is the script that pip, uv or another installer made of an entry point."""
+    """Return whether it is a script that pip, uv or another installer made for an entry point."""
     if frame["function"] not in _SCRIPTS_FUNCTIONS:
         return False
     folder, _, name = frame["file"].replace("\\", "/").rpartition("/")
