@@ -152,6 +152,26 @@ class RawThread(ProgramTest):
                 except Exception as error: print(type(error))
             """)
 
+    def test_function_whose_repr_raises(self) -> None:
+        """From 3.13 on, the interpreter then prints the traceback without a message."""
+        program = """
+            import _thread, time
+            class Work:
+                def __repr__(self): raise KeyError
+                def __call__(self): begun.append(1); 1/0
+            class C:
+                def __del__(self): 1/0
+            def drop():
+                C()
+                begun.append(1)
+            for work in drop, Work():
+                begun = []
+                _thread.start_new_thread(work, ())
+                while not begun or _thread._count(): time.sleep(0.01)
+            """
+        report = self.check_reports(program, "thread")[0]
+        self.assertIn("ZeroDivisionError", report.body)
+
 
 class Fatal(ProgramTest):
     def check_fatal(self, program: str) -> None:

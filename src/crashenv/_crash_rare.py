@@ -234,7 +234,7 @@ def unraisablehook(original: "Any", unraisable: "sys.UnraisableHookArgs") -> Non
     if value is None or output.threads == "ignore" or is_exit(value):
         original(unraisable)
         return
-    message = str(unraisable.err_msg)
+    message = str(unraisable.err_msg or "")
     reading = start_reading()
     try:
         original(unraisable)
@@ -244,7 +244,8 @@ def unraisablehook(original: "Any", unraisable: "sys.UnraisableHookArgs") -> Non
         else:
             name = getattr(unraisable.object, "__qualname__", "")
         name = name if type(name) is str else ""
-        report("thread", value, stop_reading(reading), message + ":\n", name)
+        heading = message and message + ":\n"
+        report("thread", value, stop_reading(reading), heading, name)
         if output.threads == "fatal":
             exit_now()
 

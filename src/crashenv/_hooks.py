@@ -10,6 +10,7 @@ stub, the function that the stub replaces, and the stub's arguments.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import sys
+    from _thread import get_ident
     from os import fstat
     from typing import Any
 
@@ -35,10 +36,25 @@ def report(entry: str, value: "Any", *args: "Any") -> "Any":
 
 def unraisablehook(stub: "Any", original: "Any", *args: "Any") -> None:
     """A raw thread died, or an exception was ignored, which is not a crash."""
-    message = getattr(args[0], "err_msg", None) if args else None
-    is_crash = type(message) is str and message.startswith("Exception ignored in thread ")
-    if not is_crash or not report("unraisablehook", args[0].exc_value, original, *args):
+    if not is_of_raw_thread(*args) or not report(
+        "unraisablehook", args[0].exc_value, original, *args
+    ):
         original(*args)
+
+
+def is_of_raw_thread(unraisable: "Any" = None, *more: "Any") -> bool:
+    message = getattr(unraisable, "err_msg", None)
+    if type(message) is str:
+        return message.startswith("Exception ignored in thread ")
+    # From 3.13 on, there is no message if the repr() of the thread's function fails.
+    get_main = getattr(sys.modules.get("_thread"), "_get_main_thread_ident", get_ident)
+    if get_ident() == get_main() or getattr(unraisable, "object", message) is not None:
+        return False
+    try:
+        frame: Any = sys._getframe(2)  # the stub's
+        return frame.f_back is None
+    except Exception:  # an audit hook that raises
+        return False
 
 
 def before_hook(stub: "Any", original: "Any", reference: "Any") -> None:
