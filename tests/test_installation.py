@@ -17,7 +17,7 @@ from typing import Any
 from unittest import mock
 
 from tests import driver
-from tests.driver import ROOT, SITECUSTOMIZE, ProgramTest, obey_permissions, run
+from tests.driver import ROOT, SITECUSTOMIZE, ProgramTest, environment, obey_permissions, run
 
 SOURCE = ROOT / "src" / "crashenv"
 DYING = {
@@ -112,6 +112,30 @@ class Installed(InstalledTest):
         self.assertRegex(info, r"^crashenv-[\d.]+\.dist-info$")
         inside = {path.name for path in self.package.iterdir()}
         self.assertLessEqual({"py.typed", "__init__.py", "sitecustomize"}, inside)
+
+    def ending(self, *program: str, output: int = subprocess.PIPE) -> tuple[int, bytes, bytes]:
+        python = self.wheel.parents[2] / "bin" / "python"
+        env = environment(PYTHONPATH=str(self.folder))
+        done = subprocess.run(
+            [python, *program], stdout=output, stderr=subprocess.PIPE, env=env, check=False
+        )
+        return done.returncode, done.stdout, done.stderr
+
+    def test_script_ends_as_the_module_does(self) -> None:
+        """It leaves out the interpreter's finalization, if nothing is to be done there."""
+        script = str(self.wheel.parents[2] / "bin" / "crashenv")
+        for arguments in (["--version"], ["parse", "/nowhere"], ["list", "--since", "x"], ["no"]):
+            for path in (os.devnull, "/dev/full"):
+                with self.subTest(arguments=arguments, path=path), open(path, "wb") as file:
+                    one = self.ending("-m", "crashenv", *arguments, output=file.fileno())
+                    self.assertEqual(self.ending(script, *arguments, output=file.fileno()), one)
+            self.assertEqual(
+                self.ending(script, *arguments), self.ending("-m", "crashenv", *arguments)
+            )
+        self.assertEqual(self.ending(script, "--version")[0], 0)
+        self.assertIn(b"function calls", self.ending("-m", "cProfile", script, "--version")[1])
+        self.write("sitecustomize.py", "import atexit; atexit.register(print, 'at exit')")
+        self.assertIn(b"at exit", self.ending(script, "--version")[1])
 
     def test_script_starts_without_re(self) -> None:
         scripts = self.wheel.parents[2] / "bin"

@@ -52,6 +52,8 @@ _started = False
 def __getattr__(name: str) -> "Any":
     if name == "__file__":
         return _FILE
+    if name[:1] == "_" and name != "__all__":  # such as a module that is about to be imported
+        raise AttributeError("module %r has no attribute %r" % (__name__, name))
     from crashenv._seldom import public
 
     return public.attribute(globals(), name)

@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal as _signal
     from collections.abc import Callable, Sequence
-    from typing import TextIO
+    from typing import NoReturn, TextIO
 else:
     import _signal
 
@@ -114,6 +114,22 @@ def _help() -> str:
 def _tell(text: str, stream: "TextIO") -> int:
     stream.write(text)
     return 0
+
+
+def leave(status: int) -> "NoReturn":
+    """End the process, at once if the caller is the main script and nothing is to be done at exit.
+
+    The interpreter's finalization takes 0.14 of a start.
+    """
+    at_exit = {"atexit", "threading"} & sys.modules.keys()
+    if not at_exit and sys._getframe(1).f_back is None:
+        try:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(status)
+        except (AttributeError, OSError, ValueError):  # the interpreter reports it
+            pass
+    sys.exit(status)
 
 
 if __name__ == "__main__":
