@@ -18,14 +18,14 @@ from unittest import mock
 from tests.driver import INSTALLED, SITECUSTOMIZE, MonitorTest, Result, run
 from tests.programs.program import SEGFAULT, THREAD, RealProgramTest, RealResult, needs
 
-# ddtrace removes _thread, which every start has, and we load it again.
+# ddtrace removes _thread and time, which every start has, and we load them again.
 CRASH = """
 import os, sys
 print([entry for entry in sys.path if entry != os.environ.get('HIDDEN')])
 module = sys.modules.get('sitecustomize')
 print(module, getattr(module, '__spec__', None) and module.__spec__.origin)
 print([name for name in vars(module or sys) if name.startswith('_crashenv')])
-ours = {'crashenv', 'faulthandler', 'errno', '_thread'}
+ours = {'crashenv', 'faulthandler', 'errno', '_thread', 'time'}
 print(sorted(name for name in sys.modules if name.partition('.')[0] not in ours))
 raise ValueError('boom')
 """
