@@ -149,9 +149,11 @@ def _use(state: "Any", output: "Any", is_main: bool = True) -> None:
                 pass
             else:
                 own = vars(faulthandler)
-                names = ("enable", "disable", "is_enabled", "register", "unregister")
+                state.faults = faults = {}
+                for name in ("enable", "disable", "is_enabled", "register", "unregister"):
+                    if name in own:
+                        faults[name] = own.pop(name)
                 # _hooks.provide() provides them when the program looks them up (PEP 562).
-                state.faults = faults = {name: own.pop(name) for name in names if name in own}
                 own["__getattr__"] = _stub("provide", None)
                 faults.update(module=own, asked=faults["is_enabled"](), ours=(), theirs=())
     state.output, faults = output, state.faults
@@ -292,7 +294,7 @@ def _stub(entry: str, original: "Any") -> "Any":
                     return None
             names = _names(_state, _entry, ("_hooks",))
             if names is not None:
-                return names[_entry](call, _original, *args, **kwargs)
+                return names[_entry](_original, *args, **kwargs)
             if _entry == "provide":
                 return _state.faults[args[0]]
             if args:

@@ -4,7 +4,7 @@ This file is executed in its own namespace when one of these stubs is called for
 time: when ``threading`` or ``multiprocessing`` is imported, in a forked child, when a thread
 dies, when the program uses faulthandler. Like ``_crash``, it has ``state`` and the functions
 that were taken at the start. Each function is named after its stub. Its arguments are the
-stub, the function that the stub replaces, and the stub's arguments.
+function that the stub replaces, and the stub's arguments.
 """
 
 TYPE_CHECKING = False
@@ -34,7 +34,7 @@ def report(entry: str, value: "Any", *args: "Any") -> "Any":
 # --- the end
 
 
-def unraisablehook(stub: "Any", original: "Any", *args: "Any") -> None:
+def unraisablehook(original: "Any", *args: "Any") -> None:
     """A raw thread died, or an exception was ignored, which is not a crash."""
     if not is_of_raw_thread(*args) or not report(
         "unraisablehook", args[0].exc_value, original, *args
@@ -57,7 +57,7 @@ def is_of_raw_thread(unraisable: "Any" = None, *more: "Any") -> bool:
         return False
 
 
-def before_hook(stub: "Any", original: "Any", reference: "Any") -> None:
+def before_hook(original: "Any", reference: "Any") -> None:
     """A hook of the program is about to be called, or the program stored an exception."""
     if sys.__dict__.get("excepthook") is state.excepthook:
         try:  # the program may set a hook later; nothing notices its exception then
@@ -68,25 +68,25 @@ def before_hook(stub: "Any", original: "Any", reference: "Any") -> None:
     report("before_hook", sys.__dict__.get("last_value", state), original, reference)
 
 
-def at_exit(stub: "Any", original: "Any") -> None:
+def at_exit(original: "Any") -> None:
     report("at_exit", sys.__dict__.get("last_value"), original)
 
 
 # --- threads
 
 
-def invoke(stub: "Any", original: "Any", thread: "Any") -> "Any":
+def invoke(original: "Any", thread: "Any") -> "Any":
     """The getter of ``Thread._invoke_excepthook``."""
     function = report("invoke", state.exc_info()[1], original, thread)
     return thread.__dict__["_invoke_excepthook"] if function in (None, state) else function
 
 
-def store(stub: "Any", original: "Any", thread: "Any", function: "Any") -> None:
+def store(original: "Any", thread: "Any", function: "Any") -> None:
     """Its setter."""
     thread.__dict__["_invoke_excepthook"] = function
 
 
-def register_at_fork(stub: "Any", original: "Any", *args: "Any", **kwargs: "Any") -> "Any":
+def register_at_fork(original: "Any", *args: "Any", **kwargs: "Any") -> "Any":
     """threading calls it in the last step of its loading, also if it is loaded again.
 
     Without fork, it calls one of the two functions of ``_thread`` below.
@@ -95,7 +95,8 @@ def register_at_fork(stub: "Any", original: "Any", *args: "Any", **kwargs: "Any"
     if names is None:
         names = getattr(sys.modules.get("threading"), "__dict__", {})
     for name in ("_set_sentinel", "_get_main_thread_ident"):
-        if names.get(name) is stub:  # each thread would call it
+        defaults = getattr(names.get(name), "__kwdefaults__", None) or {}
+        if defaults.get("_entry") == name:  # a copy of the stub, which each thread would call
             names[name] = original
     patch_threading(names)
     return original(*args, **kwargs)
@@ -123,7 +124,7 @@ def patch_threading(names: "dict[str, Any]") -> None:
 # --- processes
 
 
-def forked(stub: "Any", original: "Any") -> None:
+def forked(original: "Any") -> None:
     """In a forked child."""
     output = state.output
     if "multiprocess" in sys.modules or "billiard" in sys.modules:
@@ -145,7 +146,7 @@ def forked(stub: "Any", original: "Any") -> None:
     report("forked", output, original)
 
 
-def find_spec(stub: "Any", original: "Any", name: str, target: "Any" = None) -> "Any":
+def find_spec(original: "Any", name: str, target: "Any" = None) -> "Any":
     """Replace our finder for a package's folder by the usual one at the first search."""
     for folder in sys.modules[name.rpartition(".")[0]].__path__:
         if sys.path_importer_cache.get(folder) is state.finder:
@@ -168,7 +169,7 @@ def find_spec(stub: "Any", original: "Any", name: str, target: "Any" = None) -> 
 # --- faulthandler
 
 
-def provide(stub: "Any", original: "Any", name: str) -> "Any":
+def provide(original: "Any", name: str) -> "Any":
     """The program looks up a function of faulthandler: put them all into the module."""
     own = state.faults["module"]
     try:
