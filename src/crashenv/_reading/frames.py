@@ -70,6 +70,7 @@ _REMOTES = tuple(
 )
 # Where a traceback in a log begins; the first is the likeliest.
 TRACEBACK_STARTS = (_TRACEBACK, _GROUP, *_REMOTES)
+IN_RARE_STARTS = (b"  + Exception Group ", _REMOTE)  # one of them is in each of the others
 _BODY_STARTS = (
     b"Traceback (most recent call last):\n",
     b"  + Exception Group Traceback (",
@@ -96,6 +97,22 @@ def is_syntax_error(line: bytes) -> bool:
     """Whether it tells where one is, as it does alone if the program itself has one."""
     line = uncoloured(line) if b"\x1b" in line else line
     return line.startswith(_FRAME_LINE) and line.rpartition(b'", line ')[2].strip().isdigit()
+
+
+def next_syntax_error(data: "bytes | bytearray", mark: bytes, start: int, end: int) -> int:
+    """Return where ``mark``, a frame's beginning, tells where one is; -1 if nowhere.
+
+    Only the first ``mark`` of a line counts, so that each byte is examined once.
+    """
+    size = len(mark) - len(_FRAME_LINE)
+    found = data.find(mark, start, end)
+    while found >= 0:
+        newline = data.find(b"\n", found + size, end)
+        stop = end if newline < 0 else newline
+        if is_syntax_error(bytes(data[found + size : stop])):
+            return found
+        found = data.find(mark, stop, end)
+    return -1
 
 
 class Frame:
@@ -133,9 +150,7 @@ class Splitter:
 
     def __init__(self, tracebacks: bool = False) -> None:
         self.skipped = 0
-        self._dump_starts: tuple[bytes, ...] = _DUMP_STARTS
-        if tracebacks:
-            self._dump_starts += (*TRACEBACK_STARTS, _FRAME_LINE)
+        self._is_with_tracebacks = tracebacks
         self._buffer = bytearray()
         self._wanted = 0  # with fewer bytes in the buffer there is nothing to tell
         self._at_line_start = True
@@ -397,7 +412,7 @@ class Splitter:
                 self._dump = _Dump(at_line_start=False)
                 position = fatal
             self.skipped += position - start
-        search = _Search(self._buffer, stop, self._dump_starts)
+        search = _Search(self._buffer, start, stop, self._is_with_tracebacks)
         while position < stop:
             if self._dump is not None:
                 position = self._pass_dump(self._dump, position, stop)
@@ -490,6 +505,7 @@ class Splitter:
     def _pass_dump(self, dump: "_Dump | _Traceback", position: int, stop: int) -> int:
         """Read the lines of ``dump``; return where it ends, or ``stop``."""
         while position < stop:
+            position = dump.add_body(self._buffer, position, stop)
             newline = self._buffer.find(b"\n", position, min(stop, position + _LONGEST_LINE))
             end = stop if newline < 0 else newline + 1
             if end - position > _LONGEST_LINE or not dump.add(bytes(self._buffer[position:end])):
@@ -615,11 +631,15 @@ class _Search:
     They begin at the beginning of a line; a fatal error also in the middle of one.
     """
 
-    def __init__(self, buffer: bytearray, stop: int, starts: "tuple[bytes, ...]") -> None:
+    def __init__(self, buffer: bytearray, start: int, stop: int, tracebacks: bool) -> None:
         self._buffer = buffer
         self._stop = stop
-        self._starts = starts
-        self._found = dict.fromkeys(starts, -1)
+        self._starts: tuple[bytes, ...] = _DUMP_STARTS
+        if tracebacks:
+            has_rare = any(buffer.find(mark, start, stop) >= 0 for mark in IN_RARE_STARTS)
+            self._starts += TRACEBACK_STARTS if has_rare else TRACEBACK_STARTS[:1]
+            self._starts += (_FRAME_LINE,)
+        self._found = dict.fromkeys(self._starts, -1)
 
     def next_dump(self, position: int) -> int:
         """The first such place at ``position``, a line's, or later; ``stop`` if there is none."""
@@ -633,6 +653,9 @@ class _Search:
                 if anywhere:
                     found = self._buffer.find(mark, max(position, found + 1), self._stop)
                     found = self._stop if found < 0 else found
+                elif mark == _FRAME_LINE:
+                    found = next_syntax_error(self._buffer, b"\n" + mark, after, self._stop)
+                    found = found + 1 or self._stop
                 else:
                     found = self._buffer.find(b"\n" + mark, after, self._stop) + 1 or self._stop
             self._found[mark] = found
@@ -681,6 +704,15 @@ class _Text:
             self._tail += data
         if len(self._tail) > 2 * half:
             del self._tail[: self._tail.index(b"\n", -half) + 1]
+
+    def add_body(self, buffer: bytearray, start: int, stop: int) -> int:
+        """Add lines that need no decision, all at once; return where they end."""
+        return start
+
+    def _room(self) -> int:
+        """Return how many bytes can be kept before something else than adding them is due."""
+        half = _LARGEST_DUMP // 2
+        return half - self.size if self.size < half else 2 * half - len(self._tail)
 
     def close(self) -> None:
         pass
@@ -826,6 +858,24 @@ class _Traceback(_Text):
         self._keep(line)
         return True
 
+    def add_body(self, buffer: bytearray, start: int, stop: int) -> int:
+        if not self.size or self.left_over or self._repair.is_needed:
+            return start
+        if self._has_ended or self._is_linked or self._is_quoted:
+            return start
+        import re
+
+        body = re.compile(_BODY).match(buffer, start, min(stop, start + self._room()))
+        # The state depends on the last line, which add() gets.
+        end = buffer.rfind(b"\n", start, body.end() - 1) + 1 if body else 0
+        if not end:
+            return start
+        block = bytes(buffer[start:end])
+        has_frame = block.startswith(_FRAME_LINE) or b"\n" + _FRAME_LINE in block
+        self._has_frame = self._has_frame or has_frame
+        self._keep(block)
+        return end
+
     def _is_type(self, text: bytes) -> bool:
         """Whether ``text`` may be the line that tells what was raised."""
         if self._is_airy and not self._has_frame:
@@ -853,6 +903,10 @@ class _Repair:
         self._is_flat = False  # without the blanks that lines began with
         self._was_place = False
 
+    @property
+    def is_needed(self) -> bool:
+        return self._is_padded or self._is_flat
+
     def line(self, line: bytes) -> bytes:
         if b"\x1b" in line:
             line = uncoloured(line)
@@ -876,6 +930,12 @@ class _Repair:
         return line
 
 
+# Lines in a traceback that neither end it nor need repair.
+_BODY = (
+    rb"(?:(?: {2,500}[^\s+\-\x1b][^\n\x1b]{0,65000}"
+    rb"|Traceback \(most recent call last\):"
+    rb"|  \+ Exception Group Traceback \(most recent call last\):)\n)+"
+)
 _TITLES = (b"Exception in thread ", b"Process ")
 _SYNTAX_ERRORS = (b"SyntaxError", b"IndentationError", b"TabError")
 _ERROR_NAMES = (b"Error", b"Exception")

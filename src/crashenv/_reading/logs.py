@@ -11,6 +11,7 @@ A report that begins a line is passed on as it is, whatever its lines look like.
 """
 
 from crashenv._reading.frames import (
+    IN_RARE_STARTS,
     LARGEST,
     TRACEBACK_STARTS,
     Splitter,
@@ -21,6 +22,7 @@ from crashenv._wire import PREFIX
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import re
     from collections.abc import Iterator
     from typing import Any, Optional
 
@@ -48,7 +50,11 @@ _RSYSLOGS = b"):#012"
 _QUOTED = b"):\\n"
 _LAMBDAS = b"):\r\xc2\xa0"
 _FOLDED_DUMPS = (b" first" + _RSYSLOGS, b" first" + _QUOTED)
+_IN_FOLDS = b"st):"
 _FOLDS = (*_FOLDED_DUMPS, b" last" + _RSYSLOGS, b" last" + _QUOTED, b" last" + _LAMBDAS)
+_ANYWHERE = {*_FOLDS, _FRAME_IN_JSON}  # marks that a line may begin with
+_GROUP = TRACEBACK_STARTS[1]
+_GROUPS_MARGIN = len(_GROUP) - len(_TRACEBACK)
 _LONGEST_LINE = 1 << 16
 _LONGEST_HEADER = 1 << 14
 _LONGEST_PREFIX = 200
@@ -59,6 +65,7 @@ _MOST_KEPT = 64  # prefixes that were tried
 _MOST_BETWEEN = 8  # lines of other writers, between the first two of one
 _DOCKERS_LINE = 1 << 14  # bytes; docker makes several objects of a longer one
 _MOST_FAILURES = 1000  # of finding a prefix, after which only its like is looked at
+_FEW_LINES = 20  # of a writer, after which its lines are taken together
 _DIGITS = bytes.maketrans(b"123456789", b"000000000")
 
 # What differs from line to line of one writer: times, levels, Airflow's {file.py:12},
@@ -78,7 +85,7 @@ _VARYING = (
     rb"@[0-9a-f]{24}\b",
     rb"\bsequenceId=\"\d+\"",
     rb"^\d{1,5} (?=<\d)",
-    rb"\{[^{}]*\}",
+    rb"\{[^{}\n]*\}",
     rb"\b(?:TRACE|DEBUG|INFO|NOTICE|WARN|WARNING|ERROR|CRITICAL|FATAL)\b",
     rb"(?:(?<=stdout)|(?<=stderr)) [FP]\b",
 )
@@ -226,28 +233,25 @@ class Log:
         end = data.rfind(b"\n", start, stop) + 1
         if not end:
             return start
-        if not (self._streams or self._json_writers or self._held):
-            first = self._first_candidate(data, start, end)
-            if first > start:
-                self._to_plain.append(data[start:first])
-            start = first
-        for line in data[start:end].split(b"\n")[:-1]:
-            self._line(line + b"\n")
+        candidates = _Candidates(data, start, end, self._is_with_tracebacks)
+        while start < end:
+            if self._held is None and self._streams:
+                start = self._pass_run(data, start, end)
+            elif self._held is None and not self._json_writers:
+                first = candidates.next_line(start)
+                if first > start:
+                    self._to_plain.append(data[start:first])
+                start = first
+            if start < end:
+                line = data[start : data.index(b"\n", start) + 1]
+                self._line(line)
+                start += len(line)
         return end
 
-    def _first_candidate(self, data: bytes, start: int, end: int) -> int:
-        """Return the first line with a mark that is not at its beginning, or ``end``."""
-        first = end
-        for mark in self._anywhere:
-            found = data.find(mark, start, first)
-            first = first if found < 0 else data.rfind(b"\n", start, found) + 1 or start
-        for mark in self._marks:
-            found = data.find(mark, start, first)
-            while found >= 0 and (found == start or data[found - 1] == 10):
-                found = data.find(mark, found + 1, first)
-            if found >= 0:
-                first = data.rfind(b"\n", start, found) + 1 or start
-        return first
+    def _pass_run(self, data: bytes, start: int, end: int) -> int:
+        """Take the next lines of the likeliest writer; return where another line begins."""
+        stream = next(iter(self._streams.values()))
+        return stream.take_run(data, start, end)
 
     # --- one line
 
@@ -453,6 +457,70 @@ def _unfolded(line: bytes, column: int) -> bytes:
     return line[:column].rstrip() + b"\n" + text + b"\n"
 
 
+class _Candidates:
+    """Finds lines with a mark that is not at their beginning; the others are passed on.
+
+    Each byte is examined once for each mark.
+    """
+
+    def __init__(self, data: bytes, start: int, end: int, tracebacks: bool) -> None:
+        self._data = data
+        self._start = start
+        self._end = end
+        self._tracebacks = tracebacks
+        self._found: dict[bytes, int] = {}
+
+    def _marks(self) -> "Iterator[bytes]":
+        data, start, end = self._data, self._start, self._end
+        yield from _MARKS
+        if data.find(_IN_FOLDS, start, end) >= 0:
+            yield from _FOLDS if self._tracebacks else _FOLDED_DUMPS
+        if self._tracebacks:
+            # A group's has this one in it.
+            yield from (_TRACEBACK, _FRAME, _FRAME_IN_JSON)
+            if data.find(IN_RARE_STARTS[1], start, end) >= 0:
+                yield from TRACEBACK_STARTS[2:]
+
+    def next_line(self, position: int) -> int:
+        """Return where the first such line at ``position`` or later begins; or the end."""
+        if not self._found:
+            self._found = dict.fromkeys(self._marks(), -1)
+        for mark, found in self._found.items():
+            if found < position:
+                self._found[mark] = self._find(mark, position)
+        first = min(self._found.values())
+        return first if first == self._end else self._line_at(first, position)
+
+    def _line_at(self, place: int, start: int) -> int:
+        return self._data.rfind(b"\n", start, place) + 1 or start
+
+    def _find(self, mark: bytes, position: int) -> int:
+        data, end = self._data, self._end
+        found = data.find(mark, position, end)
+        while found >= 0 and mark not in _ANYWHERE:
+            if mark == _FRAME:
+                stop = data.index(b"\n", found)
+                if not self._is_at_beginning(found) and self._is_telling(found, position, stop):
+                    break
+                found = stop
+            elif not self._is_at_beginning(found):
+                break
+            found = data.find(mark, found + 1, end)
+        return end if found < 0 else found
+
+    def _is_at_beginning(self, place: int) -> bool:
+        """Return whether a line, or a line that is a group's title, begins at ``place``."""
+        if self._data.startswith(_GROUP, max(0, place - _GROUPS_MARGIN)):
+            place -= _GROUPS_MARGIN
+        return place == self._start or self._data[place - 1] == 10
+
+    def _is_telling(self, frame: int, position: int, stop: int) -> bool:
+        """Return whether the frame tells of a syntax error, or something precedes it."""
+        if is_syntax_error(self._data[frame:stop]):
+            return True
+        return self._data.find(b'{"', self._line_at(frame, position), frame) >= 0
+
+
 class _Held:
     """A line in which something begins at ``column``, perhaps behind a prefix.
 
@@ -492,6 +560,19 @@ class _Prefix:
         match = self._match(line)
         return -1 if match is None else match.end()
 
+    def run(self, data: bytes, start: int, end: int) -> "Optional[re.Match[bytes]]":
+        """Match the lines at ``start`` with this prefix, but for a kubelet's partial ones."""
+        import re
+
+        whole = rb"(?![^\n]* P )" if self.is_kubelets else b""
+        line = rb"%s(?:%s)[^\n]*\n" % (whole, self.pattern)
+        return re.compile(rb"(?m)(?:%s){1,500}" % line).match(data, start, end)
+
+    def removed(self, lines: bytes) -> bytes:
+        import re
+
+        return re.sub(rb"(?m)^(?:%s)" % self.pattern, b"", lines)
+
 
 class _Stream:
     """The lines of one writer, without their prefix, if they have one."""
@@ -500,12 +581,25 @@ class _Stream:
         self.splitter = splitter
         self.lines: list[bytes] = []
         self._prefix = prefix
+        self._taken = 0
+
+    def take_run(self, data: bytes, start: int, end: int) -> int:
+        """Take the lines at ``start`` that have the prefix; return where another begins."""
+        if self._prefix is None or self._taken < _FEW_LINES:
+            return start
+        run = self._prefix.run(data, start, end)
+        if run is None:
+            return start
+        text = self._prefix.removed(run.group()).replace(b"\r\n", b"\n")
+        self.lines.append(uncoloured(text) if b"\x1b" in text else text)
+        return run.end()
 
     def take(self, line: bytes) -> bool:
         """Read ``line`` if it has the prefix; return whether it has."""
         end = -1 if self._prefix is None else self._prefix.end(line)
         if self._prefix is None or end < 0:
             return False
+        self._taken += 1
         text = line[end:]
         if text.endswith(b"\r\n"):
             text = text[:-2] + b"\n"
