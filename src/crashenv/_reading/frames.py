@@ -42,7 +42,8 @@ _SUSPECT = 1 << 16  # bytes behind a report that was cut or damaged
 _START = PREFIX + b" "
 _LIKELY_START = _START + b"kind="
 _FATAL = b"Fatal Python error: "
-_REASONS = (_FATAL, b"Windows fatal exception: ", b"Timeout (")
+_TIMEOUT = b"Timeout ("
+_REASONS = (_FATAL, b"Windows fatal exception: ", _TIMEOUT)
 _FATAL_REASONS = _REASONS[:2]  # which a test runner's progress may stand before
 _STACKS = (b"Current thread 0x", b"Thread 0x", b"Stack (most recent call first")
 _STACK_MARK = b"(most recent call first"
@@ -416,7 +417,7 @@ class Splitter:
         while position < stop:
             if self._dump is not None:
                 position = self._pass_dump(self._dump, position, stop)
-            begin = search.next_dump(position)
+            begin = search.last_timeout(search.next_dump(position))
             self.skipped += begin - position
             position = begin
             if begin < stop:
@@ -506,13 +507,21 @@ class Splitter:
         """Read the lines of ``dump``; return where it ends, or ``stop``."""
         while position < stop:
             position = dump.add_body(self._buffer, position, stop)
-            newline = self._buffer.find(b"\n", position, min(stop, position + _LONGEST_LINE))
-            end = stop if newline < 0 else newline + 1
-            if end - position > _LONGEST_LINE or not dump.add(bytes(self._buffer[position:end])):
+            limit = min(stop, position + _LONGEST_LINE)
+            newline = self._buffer.find(b"\n", position, limit)
+            end = limit if newline < 0 else newline + 1
+            if not dump.add(bytes(self._buffer[position:end])):
                 self._end_dump()
                 break
-            position = end
+            position = self._pass_rest(end, stop) if newline < 0 else end
         return position
+
+    def _pass_rest(self, start: int, stop: int) -> int:
+        """Skip the rest of a line that is too long; return where it ends."""
+        newline = self._buffer.find(b"\n", start, stop)
+        end = stop if newline < 0 else newline + 1
+        self.skipped += end - start
+        return end
 
     def _is_in_dump(self) -> bool:
         """Return whether the last line was certainly one of a dump or a traceback."""
@@ -661,13 +670,24 @@ class _Search:
             self._found[mark] = found
         return min(self._found.values())
 
+    def last_timeout(self, place: int) -> int:
+        """Pass the lines of timeouts at ``place`` that have no stack, for another follows."""
+        buffer, stop = self._buffer, self._stop
+        while buffer.startswith(_TIMEOUT, place, stop):
+            newline = buffer.find(b"\n", place, stop)
+            if newline < 0 or not buffer.startswith(_REASONS, newline + 1, stop):
+                break
+            place = newline + 1
+        return place
+
     def _begins(self, place: int) -> bool:
         if not self._buffer.startswith(self._starts, place):
             return False
         if self._buffer.startswith(_REASONS + TRACEBACK_STARTS, place):
             return True
-        newline = self._buffer.find(b"\n", place, min(self._stop, place + _LONGEST_HEADER))
-        end = self._stop if newline < 0 else newline
+        limit = min(self._stop, place + _LONGEST_HEADER)
+        newline = self._buffer.find(b"\n", place, limit)
+        end = limit if newline < 0 else newline
         if self._buffer.startswith(_FRAME_LINE, place):
             return is_syntax_error(bytes(self._buffer[place:end]))
         return self._buffer.find(_STACK_MARK, place, end) >= 0

@@ -398,7 +398,7 @@ class Log:
         text = self._text_in(value)
         if text is None:
             return False
-        writer = repr([value.get(key) for key in _WRITER_KEYS]).encode("utf-8", "replace")
+        writer = repr([*map(value.get, _WRITER_KEYS)]).encode("utf-8", "replace")
         stream = self._json_writers.get(writer)
         if stream is None:
             if not any(map(text.count, self._marks)):
@@ -412,7 +412,11 @@ class Log:
 
     def _text_in(self, value: "dict[str, Any]") -> "Optional[bytes]":
         """The line that was logged; where another value has a traceback, as "exc_info", that."""
-        text = next((value[key] for key in _JSON_KEYS if key in value), None)
+        text = None
+        for key in _JSON_KEYS:
+            if key in value:
+                text = value[key]
+                break
         if isinstance(text, list):  # journald's, of what is not UTF-8
             text = bytes(n for n in text if isinstance(n, int) and 0 <= n < 256)
         line = _encoded(text)
