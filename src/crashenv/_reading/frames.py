@@ -35,6 +35,7 @@ _LONGEST_NUMBER = 20  # digits
 _LONGEST_LINE = 1 << 16  # of a dump
 _LONGEST_BEFORE = 1 << 10  # of a line before a traceback
 _LARGEST_DUMP = 1 << 20
+_LONG_DUMP = 1 << 14  # from here, importing re pays
 _MOST_FORGOTTEN = 1000  # places of headers that are gone from the buffer
 _MOST_INNER = 8  # headers inside a report that are looked at
 _SUSPECT = 1 << 16  # bytes behind a report that was cut or damaged
@@ -53,6 +54,7 @@ _STARTS = (_START, *_DUMP_STARTS)
 _LONGEST_START = max(map(len, _STARTS))
 _C_STACK = b"Current thread's C stack"
 _IN_DUMP = (*_STACKS, b"  ", b"<", _C_STACK, b"Extension modules: ", b"Python ")
+_INDENTED = rb"(?:  [^\n]{0,65000}\n){1,64}"
 _MOST_BEFORE_STACK = 200  # lines of others' between a dump's reason and its first stack
 _MOST_BETWEEN = 10  # and between two lines of its stacks
 _TRACEBACK = b"Traceback (most recent call last):"
@@ -723,16 +725,26 @@ class _Text:
         else:
             self._tail += data
         if len(self._tail) > 2 * half:
-            del self._tail[: self._tail.index(b"\n", -half) + 1]
+            # A line that is too long is kept without its end.
+            del self._tail[: self._tail.find(b"\n", -half) + 1 or -half]
 
     def add_body(self, buffer: bytearray, start: int, stop: int) -> int:
         """Add lines that need no decision, all at once; return where they end."""
         return start
 
-    def _room(self) -> int:
-        """Return how many bytes can be kept before something else than adding them is due."""
+    def _body(self, lines: bytes, buffer: bytearray, start: int, stop: int) -> bytes:
+        """Return the ``lines`` at ``start`` for which there is room, but for the last.
+
+        What may follow depends on the last one, so that add() has to see it.
+        """
+        import re
+
         half = _LARGEST_DUMP // 2
-        return half - self.size if self.size < half else 2 * half - len(self._tail)
+        room = half - self.size if self.size < half else 2 * half - len(self._tail)
+        body = re.compile(lines).match(buffer, start, min(stop, start + room))
+        return (
+            bytes(buffer[start : buffer.rfind(b"\n", start, body.end() - 1) + 1]) if body else b""
+        )
 
     def close(self) -> None:
         pass
@@ -786,6 +798,17 @@ class _Dump(_Text):
         self._others = 0
         self._keep(line)
         return True
+
+    def add_body(self, buffer: bytearray, start: int, stop: int) -> int:
+        if self.size < _LONG_DUMP or self.left_over:
+            return start
+        block = self._body(_INDENTED, buffer, start, stop)
+        reasons = [place for place in map(block.find, _FATAL_REASONS) if place >= 0]
+        if reasons:
+            block = block[: block.rfind(b"\n", 0, min(reasons)) + 1]
+        if block:
+            self._keep(block)
+        return start + len(block)
 
     def _other(self, line: bytes) -> bool:
         """Handle a foreign line, which belongs to the dump if more of the dump follows."""
@@ -881,20 +904,13 @@ class _Traceback(_Text):
     def add_body(self, buffer: bytearray, start: int, stop: int) -> int:
         if not self.size or self.left_over or self._repair.is_needed:
             return start
-        if self._has_ended or self._is_linked or self._is_quoted:
+        if (self._has_ended or self._is_linked) and not self._is_quoted:
             return start
-        import re
-
-        body = re.compile(_BODY).match(buffer, start, min(stop, start + self._room()))
-        # The state depends on the last line, which add() gets.
-        end = buffer.rfind(b"\n", start, body.end() - 1) + 1 if body else 0
-        if not end:
-            return start
-        block = bytes(buffer[start:end])
-        has_frame = block.startswith(_FRAME_LINE) or b"\n" + _FRAME_LINE in block
-        self._has_frame = self._has_frame or has_frame
-        self._keep(block)
-        return end
+        block = self._body(_IN_QUOTATION if self._is_quoted else _BODY, buffer, start, stop)
+        if block:
+            self._has_frame = self._has_frame or b"\n" + _FRAME_LINE in b"\n" + block
+            self._keep(block)
+        return start + len(block)
 
     def _is_type(self, text: bytes) -> bool:
         """Whether ``text`` may be the line that tells what was raised."""
@@ -956,6 +972,7 @@ _BODY = (
     rb"|Traceback \(most recent call last\):"
     rb"|  \+ Exception Group Traceback \(most recent call last\):)\n)+"
 )
+_IN_QUOTATION = rb'(?:(?!"""|(?:> )?File "|Traceback )[^\n\x1b]{0,65000}\n)+'
 _TITLES = (b"Exception in thread ", b"Process ")
 _SYNTAX_ERRORS = (b"SyntaxError", b"IndentationError", b"TabError")
 _ERROR_NAMES = (b"Error", b"Exception")

@@ -100,7 +100,8 @@ class Log:
     def __init__(self, tracebacks: bool = False, depth: int = _MOST_PREFIXES) -> None:
         self._is_with_tracebacks = tracebacks
         self._depth = depth
-        self._marks = (*_MARKS, *TRACEBACK_STARTS, _FRAME) if tracebacks else _MARKS
+        # The likeliest first.
+        self._marks = (_TRACEBACK, _FRAME, *_MARKS, *TRACEBACK_STARTS[1:]) if tracebacks else _MARKS
         self._folds = _FOLDS if tracebacks else _FOLDED_DUMPS
         self._anywhere = (*_FOLDS, _FRAME_IN_JSON) if tracebacks else _FOLDED_DUMPS
         self._plain = Splitter(tracebacks)
@@ -398,7 +399,8 @@ class Log:
         text = self._text_in(value)
         if text is None:
             return False
-        writer = repr([*map(value.get, _WRITER_KEYS)]).encode("utf-8", "replace")
+        told = [(key, value[key]) for key in _WRITER_KEYS if value.get(key) is not None]
+        writer = repr(told).encode("utf-8", "replace")
         stream = self._json_writers.get(writer)
         if stream is None:
             if not any(map(text.count, self._marks)):
@@ -558,6 +560,7 @@ class _Prefix:
         bare = _pattern(text.rstrip())
         self.pattern = rb"(?:%s)|(?:%s(?=\r?$))" % (_pattern(text), bare)
         self._match = re.compile(self.pattern).match
+        self._run: Optional[re.Pattern[bytes]] = None
 
     def end(self, line: bytes) -> int:
         """Where the text of ``line`` begins; -1 if it has not this prefix."""
@@ -568,9 +571,11 @@ class _Prefix:
         """Match the lines at ``start`` with this prefix, but for a kubelet's partial ones."""
         import re
 
-        whole = rb"(?![^\n]* P )" if self.is_kubelets else b""
-        line = rb"%s(?:%s)[^\n]*\n" % (whole, self.pattern)
-        return re.compile(rb"(?m)(?:%s){1,500}" % line).match(data, start, end)
+        if self._run is None:
+            whole = rb"(?![^\n]* P )" if self.is_kubelets else b""
+            line = rb"%s(?:%s)[^\n]*\n" % (whole, self.pattern)
+            self._run = re.compile(rb"(?m)(?:%s){%d,500}" % (line, _FEW_LINES))
+        return self._run.match(data, start, end)
 
     def removed(self, lines: bytes) -> bytes:
         import re
@@ -593,6 +598,7 @@ class _Stream:
             return start
         run = self._prefix.run(data, start, end)
         if run is None:
+            self._taken = 0
             return start
         text = self._prefix.removed(run.group()).replace(b"\r\n", b"\n")
         self.lines.append(uncoloured(text) if b"\x1b" in text else text)
