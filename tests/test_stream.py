@@ -244,6 +244,68 @@ class Large(StreamTest):
         self.assertLess(int(output), 24 << 10, "KiB")
 
 
+class LongLines(unittest.TestCase):
+    """A line of a dump or a traceback that is longer than 64 KiB, in one piece."""
+
+    def test_rest_is_skipped(self) -> None:
+        for start in (b"Timeout (", b"Traceback (most recent call last):", b"Thread 0x1 "):
+            with self.subTest(start=start):
+                line = start + b"x" * 200_000 + b"\n"
+                splitter = Splitter(tracebacks=True)
+                frames = splitter.feed(line + report()) + splitter.close()
+                self.assertEqual([frame.raw for frame in frames], [report()])
+                self.assertEqual(splitter.skipped, len(line))
+
+    def test_fatal_error_is_a_dump(self) -> None:
+        line = b"Fatal Python error: " + b"x" * 200_000 + b"\n"
+        frames, skipped = split(line + report())
+        self.assertEqual([frame.kind for frame in frames], ["dump", "report"])
+        self.assertEqual(len(frames[0].raw) + skipped, len(line))
+
+    def test_many_in_one_dump(self) -> None:
+        stream = b"Fatal Python error: x\n" + (b"  " + b"x" * 200_000 + b"\n") * 30
+        (frame,), skipped = split(stream)
+        self.assertTrue(frame.omitted)
+        self.assertGreater(skipped, 0)
+
+
+class ManyLines(unittest.TestCase):
+    """Lines that are taken together are read as those that come one by one."""
+
+    def check(self, stream: bytes, number: int) -> None:
+        found = []
+        for size in (1 << 20, 7):
+            splitter = Splitter(tracebacks=True)
+            frames = []
+            for position in range(0, len(stream), size):
+                frames += splitter.feed(stream[position : position + size])
+            frames += splitter.close()
+            found.append([(frame.raw, frame.omitted) for frame in frames])
+        self.assertEqual(len(found[0]), number)
+        self.assertEqual(found[0], found[1])
+
+    def test_traceback(self) -> None:
+        lines = b'  File "a.py", line 1, in f\n    g()\n' * 20_000
+        self.check(b"Traceback (most recent call last):\n" + lines + b"ValueError: x\n", 1)
+
+    def test_quotation(self) -> None:
+        start = b'multiprocessing.pool.RemoteTraceback: \n"""\n' + A + b"any\n" * 1000
+        self.check(
+            start + b'"""\n\n' + b"The above exception was the direct cause of the "
+            b"following exception:\n\n" + A,
+            1,
+        )
+
+    def test_dump(self) -> None:
+        fatal = b"Fatal Python error: Aborted\n"
+        stack = b"Thread 0x1 (most recent call first):\n" + b"  y\n" * 9000
+        self.check(fatal + b"  x\n" * 300_000 + b"  " + fatal + stack, 2)
+
+    def test_timeouts(self) -> None:
+        stack = b'Thread 0x1 (most recent call first):\n  File "a.py", line 3 in f\n'
+        self.check(b"Timeout (0:00:01)!\n" * 1000 + stack, 1)
+
+
 class Fuzzed(unittest.TestCase):
     """A few of the cases of ``fuzz_streams.py``."""
 

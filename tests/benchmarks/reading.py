@@ -69,6 +69,14 @@ _HOSTILE = {
     "threads": b"\n\nThread 0x1 (most recent call first):\n",
     "colons": b": ",
     "quotation marks": b'", line ',
+    "timeouts behind a prefix": b"2026-01-01 12:00:00 Timeout (0:00:01)! of a thing\n",
+    "tracebacks behind a prefix": b"ERROR:root: Traceback (most recent call last):\n",
+    "titles of tracebacks": b"Traceback (most recent call last):\n",
+    "lines of JSON": b'{"log":"Traceback (most recent call last):\\n","stream":"stderr"}\n',
+    "titles of groups": (
+        b"  + Exception Group Traceback (most recent call last):\n"
+        b'  |   File "a.py", line 3, in f\n  | ExceptionGroup: x (2 sub-exceptions)\n'
+    ),
 }
 
 
@@ -98,8 +106,8 @@ class ReadingBenchmarks:
         shell = ("/bin/sh", "-c", 'exec "$@" >/dev/null', "sh")
         return Variant((*shell, *command), self._environment, read)
 
-    def _parse(self, path: Path) -> Variant:
-        return self._silent(self._crashenv, "parse", "--quiet", str(path))
+    def _parse(self, path: Path, *options: str) -> Variant:
+        return self._silent(self._crashenv, "parse", "--quiet", *options, str(path))
 
     def _start(self) -> Variant:
         return self._silent(self._python, "-c", "pass")
@@ -189,7 +197,7 @@ class ReadingBenchmarks:
             header = b"crashenv: report kind=exception bytes=%d\n" % len(body) if framed else b""
             path = self._folder / (name + ".hostile")
             path.write_bytes(header + body)
-            variants[name] = self._parse(path)
+            variants[name] = self._parse(path, "--tracebacks")
         readings = self._stage.interleave({**variants, "bare": self._start()}, _FEW)
         start = min(reading.control for reading in readings["bare"])
         return {
