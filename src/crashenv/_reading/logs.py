@@ -476,21 +476,21 @@ class _Candidates:
         self._tracebacks = tracebacks
         self._found: dict[bytes, int] = {}
 
-    def _marks(self) -> "Iterator[bytes]":
+    def _marks(self) -> "tuple[bytes, ...]":
         data, start, end = self._data, self._start, self._end
-        yield from _MARKS
+        marks: tuple[bytes, ...] = _MARKS
         if data.find(_IN_FOLDS, start, end) >= 0:
-            yield from _FOLDS if self._tracebacks else _FOLDED_DUMPS
+            marks += _FOLDS if self._tracebacks else _FOLDED_DUMPS
         if self._tracebacks:
-            # A group's has this one in it.
-            yield from (_TRACEBACK, _FRAME, _FRAME_IN_JSON)
+            marks += (_TRACEBACK, _FRAME, _FRAME_IN_JSON)  # a group's title has the first in it
             if data.find(IN_RARE_STARTS[1], start, end) >= 0:
-                yield from TRACEBACK_STARTS[2:]
+                marks += TRACEBACK_STARTS[2:]
+        return marks
 
     def next_line(self, position: int) -> int:
         """Return where the first such line at ``position`` or later begins; or the end."""
         if not self._found:
-            self._found = dict.fromkeys(self._marks(), -1)
+            self._found = {mark: self._find(mark, position) for mark in self._marks()}
         for mark, found in self._found.items():
             if found < position:
                 self._found[mark] = self._find(mark, position)
