@@ -123,6 +123,18 @@ class Parse(CommandTest):
             self.assertEqual(text, self.check_output(command, "-h"))
             self.assertLess(max(map(len, text.splitlines())), 96)
 
+    def test_writers_whose_prefix_ends_with_a_time(self) -> None:
+        """A pattern of many lines would be tried in all ways; the command has a deadline."""
+        header = "Traceback (most recent call last):"
+        first = [header, '  File "a.py", line 1, in f', "ValueError: x", *["on"] * 60]
+        for time in ("2026-11-26T10:11:12.123456Z", "10:11:12.123456"):
+            with self.subTest(time):
+                text = "".join(time + line + "\n" for line in first)
+                text += ((time + "on\n") * 19 + "another\n") * 5
+                result = self.crashenv("parse", "--tracebacks", self.write("log", text))
+                (record,) = map(json.loads, result.stdout.splitlines())
+                self.assertEqual(record["summary"], "ValueError: x")
+
 
 class Follow(CommandTest):
     """Each step is taken when the effect of the one before is visible."""

@@ -22,7 +22,6 @@ from crashenv._wire import PREFIX
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import re
     from collections.abc import Iterator
     from typing import Any, Optional
 
@@ -560,22 +559,26 @@ class _Prefix:
         bare = _pattern(text.rstrip())
         self.pattern = rb"(?:%s)|(?:%s(?=\r?$))" % (_pattern(text), bare)
         self._match = re.compile(self.pattern).match
-        self._run: Optional[re.Pattern[bytes]] = None
+        self._other: Optional[re.Pattern[bytes]] = None
 
     def end(self, line: bytes) -> int:
         """Where the text of ``line`` begins; -1 if it has not this prefix."""
         match = self._match(line)
         return -1 if match is None else match.end()
 
-    def run(self, data: bytes, start: int, end: int) -> "Optional[re.Match[bytes]]":
-        """Match the lines at ``start`` with this prefix, but for a kubelet's partial ones."""
+    def run(self, data: bytes, start: int, end: int) -> int:
+        """Return where the lines at ``start`` with this prefix end, or a kubelet's partial one.
+
+        Each line is looked at by itself: a repeated pattern of many lines would be tried in
+        all of the ways in which each of them matches.
+        """
         import re
 
-        if self._run is None:
-            whole = rb"(?![^\n]* P )" if self.is_kubelets else b""
-            line = rb"%s(?:%s)[^\n]*\n" % (whole, self.pattern)
-            self._run = re.compile(rb"(?m)(?:%s){%d,500}" % (line, _FEW_LINES))
-        return self._run.match(data, start, end)
+        if self._other is None:
+            partial = rb"(?=[^\n]* P )|" if self.is_kubelets else b""
+            self._other = re.compile(rb"(?m)^(?:%s(?!%s))" % (partial, self.pattern))
+        other = self._other.search(data, start, end)
+        return end if other is None else other.start()
 
     def removed(self, lines: bytes) -> bytes:
         import re
@@ -596,13 +599,13 @@ class _Stream:
         """Take the lines at ``start`` that have the prefix; return where another begins."""
         if self._prefix is None or self._taken < _FEW_LINES:
             return start
-        run = self._prefix.run(data, start, end)
-        if run is None:
+        stop = self._prefix.run(data, start, end)
+        if data.count(b"\n", start, stop) < _FEW_LINES:
             self._taken = 0
             return start
-        text = self._prefix.removed(run.group()).replace(b"\r\n", b"\n")
+        text = self._prefix.removed(data[start:stop]).replace(b"\r\n", b"\n")
         self.lines.append(uncoloured(text) if b"\x1b" in text else text)
-        return run.end()
+        return stop
 
     def take(self, line: bytes) -> bool:
         """Read ``line`` if it has the prefix; return whether it has."""
