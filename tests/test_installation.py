@@ -259,9 +259,11 @@ class Broken(InstalledTest):
         self.run_both(CRASHES, **options)
         self.run_both(CRASHES, pydebug="crashfile=%s" % (self.folder / "log"), **options)
 
-    def check_each_module(self, damage: Callable[[Path], object], **options: Any) -> None:
+    def check_each_module(
+        self, damage: Callable[[Path], object], *, but: str = "", **options: Any
+    ) -> None:
         """Check that nothing changes, with one module after the other damaged."""
-        for path in [self.package / (name + ".py") for name in sorted(DYING)]:
+        for path in [self.package / (name + ".py") for name in sorted(DYING - {but})]:
             before = path.read_bytes()
             with self.subTest(path.name):
                 damage(path)
@@ -290,7 +292,8 @@ class Broken(InstalledTest):
         self.check_each_module(lambda path: path.write_text(""))
 
     def test_module_that_ends_the_program(self) -> None:
-        self.check_each_module(lambda path: path.write_text("raise SystemExit(7)"))
+        # A signal's handler may raise it while _hooks is executed; then it must not be lost.
+        self.check_each_module(lambda path: path.write_text("raise SystemExit(7)"), but="_hooks")
 
     def test_module_that_cannot_be_read(self) -> None:
         shutil.rmtree(self.package / "__pycache__")
