@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import textwrap
 import unittest
 from pathlib import Path
 from typing import Any
 
-from tests.driver import Result, WatchedTest
+from tests.driver import PYPY, Result, WatchedTest
 
 KILL = "\nimport os\ndef culprit(): os.kill(os.getpid(), %d)\nculprit()\n"
 SEGV = KILL % signal.SIGSEGV
@@ -86,6 +87,52 @@ class Shared(WatchedTest):
         for options in ([], ["-X", "faulthandler"]):
             with self.subTest(options):
                 self.check_silent([*options, "-c", VIEW, path])
+
+    @unittest.skipIf(PYPY, "PyPy's functions are not those of C")
+    def test_the_functions_look_the_same(self) -> None:
+        program = """
+            import copy, faulthandler, inspect, pickle, pydoc, weakref
+            print(dir(faulthandler), [name for name, _ in inspect.getmembers(faulthandler)])
+            for name in ('enable', 'disable', 'is_enabled', 'register', 'unregister'):
+                function = getattr(faulthandler, name)
+                print(repr(function).partition(' at ')[0], function.__self__ is faulthandler)
+                print(function.__name__, function.__module__, function.__doc__)
+                print(pydoc.render_doc(function, renderer=pydoc.plaintext))
+                print(inspect.isbuiltin(function), pickle.loads(pickle.dumps(function)) is function)
+                print(copy.deepcopy(function) is weakref.ref(function)(), vars(faulthandler)[name])
+                try: function.attribute = 1
+                except AttributeError: print('AttributeError')
+            """
+        self.check_silent(program)
+
+    def test_imported_by_an_asterisk(self) -> None:
+        self.check_silent("from faulthandler import *\nenable(); print(is_enabled(), disable())")
+
+    def test_function_that_the_program_replaced_first(self) -> None:
+        program = """
+            import faulthandler
+            faulthandler.enable = lambda: print('replaced')
+            print(faulthandler.is_enabled(), faulthandler.enable(), faulthandler.is_enabled())
+            """
+        result = self.check_silent(program)
+        self.assertEqual(result.stdout, b"replaced\nFalse None False\n")
+
+    @unittest.skipIf(PYPY, "needs audit events")
+    def test_code_that_cannot_be_executed(self) -> None:
+        audit = """
+            import sys
+            def audit(event, args):
+                if event == 'exec': raise MemoryError
+            sys.addaudithook(audit)
+            """
+        program = textwrap.dedent(audit) + (
+            "import faulthandler\n"
+            "print(hasattr(faulthandler, 'missing'), *dir(faulthandler))\n"
+            "print(faulthandler.enable(), faulthandler.is_enabled(), faulthandler.disable())\n"
+        )
+        self.check_silent(program)
+        self.check_silent(textwrap.dedent(audit) + "import faulthandler; print(dir(faulthandler))")
+        self.check_silent(textwrap.dedent(audit) + "from faulthandler import *\nenable(2)")
 
     def test_enable_that_fails(self) -> None:
         """As without a file in ``sys.stderr``: no frame of ours is in what it raises."""

@@ -149,13 +149,14 @@ def _use(state: "Any", output: "Any", is_main: bool = True) -> None:
                 pass
             else:
                 own = vars(faulthandler)
-                state.faults = faults = {}
+                state.faults = {"module": faulthandler, "ours": (), "theirs": ()}
+                faults = state.faults
+                # _hooks.provide() provides them when the program looks there (PEP 562).
                 for name in ("enable", "disable", "is_enabled", "register", "unregister"):
                     if name in own:
                         faults[name] = own.pop(name)
-                # _hooks.provide() provides them when the program looks them up (PEP 562).
-                own["__getattr__"] = _stub("provide", None)
-                faults.update(module=own, asked=faults["is_enabled"](), ours=(), theirs=())
+                own["__getattr__"] = own["__dir__"] = _stub("provide", None)
+                faults["asked"] = faults["is_enabled"]()
     state.output, faults = output, state.faults
     if not faults or output is None or output.dumps < 0:
         return
@@ -177,7 +178,7 @@ def _use(state: "Any", output: "Any", is_main: bool = True) -> None:
             register(output.signal, output.dumps, True, False)
             ours = (*ours, output.signal)
         faults["ours"] = ours
-    except (AttributeError, KeyError, OSError, RuntimeError, ValueError):
+    except Exception:
         pass  # Windows has no register(), and none of these signals
 
 
@@ -296,7 +297,13 @@ def _stub(entry: str, original: "Any") -> "Any":
             if names is not None:
                 return names[_entry](_original, *args, **kwargs)
             if _entry == "provide":
-                return _state.faults[args[0]]
+                faults = _state.faults
+                module = faults["module"]
+                for name in faults:
+                    if callable(faults[name]):
+                        setattr(module, name, faults[name])
+                del module.__getattr__, module.__dir__
+                return getattr(module, *args) if args else dir(module)
             if args:
                 _report_least(_state, _entry, None, args[0])
             if _entry == "invoke":

@@ -169,16 +169,21 @@ def find_spec(original: "Any", name: str, target: "Any" = None) -> "Any":
 # --- faulthandler
 
 
-def provide(original: "Any", name: str) -> "Any":
-    """The program looks up a function of faulthandler: put them all into the module."""
-    own = state.faults["module"]
+def provide(original: "Any", name: "str | None" = None) -> "Any":
+    """The program looks up a function of faulthandler, or asks for a list: provide them all."""
+    genuine = state.faults
+    module = genuine["module"]
+    own = vars(module)
     try:
         from crashenv._seldom import faults
 
-        own.update(faults.functions(state))
+        found = faults.functions(state)
     except Exception:  # a damaged installation
-        own.update([item for item in state.faults.items() if callable(item[1])])
-    own.pop("__getattr__", None)
-    if name not in own:
-        raise AttributeError("module 'faulthandler' has no attribute %r" % name)
-    return own[name]
+        found = {key: value for key, value in genuine.items() if callable(value)}
+        if not genuine["asked"]:
+            genuine["disable"]()
+    for key, value in found.items():
+        own.setdefault(key, value)  # the program may have set one
+    for key in ("__getattr__", "__dir__"):
+        own.pop(key, None)
+    return dir(module) if name is None else getattr(module, name)

@@ -22,9 +22,27 @@ NAMES = ("enable", "disable", "is_enabled", "register", "unregister")
 def functions(state: "Any") -> "dict[str, Any]":
     """Return the functions that the program finds in the module, by name."""
     given = {name: _function(state, name) for name in NAMES if name in state.faults}
-    if sys.implementation.name == "cpython":  # needs reference counting
-        given["enable"] = _enable(state)
-    return given
+    if sys.implementation.name != "cpython":
+        return given
+    calls = {**given, "enable": _enable(state)}
+    return {name: _alike(state.faults[name], calls[name]) for name in given}
+
+
+def _alike(genuine: "Any", call: "Any") -> "Any":
+    """Return an object that the program takes for ``genuine``, a function in C."""
+
+    class Function:
+        __slots__ = ("__weakref__",)
+        __call__ = call if isinstance(call, property) else staticmethod(call)
+        __class__ = type(genuine)  # inspect and pydoc look at it
+        __doc__ = property(lambda function: genuine.__doc__)
+        __module__ = genuine.__module__
+        __repr__, __reduce__ = genuine.__repr__, genuine.__reduce__
+
+        def __getattr__(self, name: str) -> "Any":
+            return getattr(genuine, name)
+
+    return Function()
 
 
 def _function(state: "Any", name: str) -> "Any":
@@ -39,10 +57,11 @@ def _function(state: "Any", name: str) -> "Any":
 
 
 def _enable(state: "Any") -> "Any":
-    """Return an ``enable`` that adds no frame to the traceback of an exception that it raises.
+    """Return a property for ``enable``'s ``__call__``, which needs reference counting.
 
-    It raises one if ``sys.stderr`` is None or is not a file. So the interpreter itself calls
-    faulthandler's function, in an object that is freed after the call.
+    It adds no frame to the traceback of an exception that ``enable`` raises, as it does if
+    ``sys.stderr`` is None or is not a file: the interpreter itself calls faulthandler's
+    function, in an object that is freed after the call.
     """
     faults = state.faults
 
@@ -55,15 +74,12 @@ def _enable(state: "Any") -> "Any":
             else:
                 state.use(state, state.output)
 
-    class Enable:
-        def for_call(self) -> "Any":
-            if not faults["asked"]:
-                faults["disable"]()
-            return Call()
+    def for_call(function: "Any") -> "Any":
+        if not faults["asked"]:
+            faults["disable"]()
+        return Call()
 
-        __call__ = property(for_call)
-
-    return Enable()
+    return property(for_call)
 
 
 def _call(state: "Any", name: str, *args: "Any", **kwargs: "Any") -> "Any":
