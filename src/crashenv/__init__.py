@@ -178,8 +178,8 @@ def _use(state: "Any", output: "Any", is_main: bool = True) -> None:
             register(output.signal, output.dumps, True, False)
             ours = (*ours, output.signal)
         faults["ours"] = ours
-    except Exception:
-        pass  # Windows has no register(), and none of these signals
+    except Exception:  # Windows has no register(), and none of these signals
+        pass
 
 
 def _hold(state: "Any") -> None:
@@ -293,9 +293,14 @@ def _stub(entry: str, original: "Any") -> "Any":
                         return None
                 except Exception:  # an audit hook that raises
                     return None
-            names = _names(_state, _entry, ("_hooks",))
-            if names is not None:
-                return names[_entry](_original, *args, **kwargs)
+            try:
+                names = _names(_state, _entry, ("_hooks",))
+                if names is not None:
+                    return names[_entry](_original, *args, **kwargs)
+            except RecursionError:
+                if _entry != "forked":  # which would be printed
+                    raise
+                return None
             if _entry == "provide":
                 faults = _state.faults
                 module = faults["module"]
