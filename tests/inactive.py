@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # and doctor's trials, which have their own controls.
 READING = """
     arrows corpus doctor driver family html list listening listening_docs logs ntstatus numbers
-    on_crash own page parse people redact run run_examples run_init run_survives run_terminal
+    on_crash page parse people redact run run_examples run_init run_survives run_terminal
     run_unwatched show sinks store stream texts tracebacks windows
 """
 # Patterns of tests, and why they need no crash output.
@@ -37,6 +37,7 @@ EXCUSED = {
     "installation.Broken.*": "the package cannot be loaded there",
     "installation.Editable.test_package_is_the_checkouts": "looks at the package's path",
     "installation.Installed.test_package_is_the_installed_one": "looks at the package's path",
+    "installation.Installed.test_script_*": "about the command's script",
     "installation.Installed.test_uninstalling_leaves_nothing_behind": "crashenv is gone there",
     "installation.Installed.test_what_the_wheel_holds": "looks at files",
     "installation.Both.test_one_of_the_two_copies_is_loaded": "looks at the package's path",

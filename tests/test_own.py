@@ -332,6 +332,7 @@ class Workers(ProgramTest):
             """
         result = self.run_both([self.write("app.py", source)])
         self.assertNotIn(b"crashenv/_", result.stderr)
+        self.assertEqual([report.kind for report in result.reports], ["exception"], str(result))
 
 
 class Starts(ProgramTest):
@@ -378,8 +379,11 @@ class Descriptors(ProgramTest):
             os.wait()
             print([f.name for f in files if os.fstat(f.fileno()).st_size])
             """
-        result = self.run_both(["-c", program.replace("            ", ""), str(self.folder)])
+        program = program.replace("            ", "")
+        result = self.run_both(["-c", program, str(self.folder)])
         self.assertEqual(result.stdout, b"[]\n", str(result))
+        kept = program.replace("os.closerange", "range")
+        self.assertIn("Segmentation fault", self.run_both(["-c", kept, str(self.folder)]).dump)
 
     def test_small_recursion_limits(self) -> None:
         for limit in (15, 20, 30, 45):
