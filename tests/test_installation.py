@@ -134,6 +134,15 @@ class Installed(InstalledTest):
             )
         self.assertEqual(self.ending(script, "--version")[0], 0)
         self.assertIn(b"function calls", self.ending("-m", "cProfile", script, "--version")[1])
+        end = """
+            import os, sys
+            class End:
+                def __del__(self, write=os.write): write(1, b"finalized")
+            sys.end = End()
+            """
+        self.write("sitecustomize.py", end)
+        self.assertIn(b"finalized", self.ending("-m", "crashenv", "--version")[1])
+        self.assertNotIn(b"finalized", self.ending(script, "--version")[1])
         self.write("sitecustomize.py", "import atexit; atexit.register(print, 'at exit')")
         self.assertIn(b"at exit", self.ending(script, "--version")[1])
 
