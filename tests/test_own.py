@@ -63,6 +63,11 @@ raise KeyError('boom in main')
 DISPLACE = "sys.excepthook = lambda *args: print('mine')"
 
 
+def needs_start_without_threading(test: unittest.TestCase) -> None:
+    if b"threading" in run("import sys; print(*sys.modules)").stdout.split():
+        test.skipTest("needs a start without threading, which a .pth file imports here")
+
+
 class Replaced(ProgramTest):
     """Functions that a program replaces are not the ones that we use."""
 
@@ -124,6 +129,37 @@ class Replaced(ProgramTest):
                 with self.subTest(lines):
                     source = "\n".join(["import sys", *lines, "raise KeyError('x')"])
                     self.check_reports(source, "exception")
+
+    @unittest.skipIf(PYPY, "needs sys.addaudithook as in CPython")
+    def test_code_of_the_hooks_is_interrupted(self) -> None:
+        """As by Ctrl-C, which an audit hook does here at the right moment."""
+        needs_start_without_threading(self)
+        program = """
+            import sys
+            def hook(event, args):
+                if event == 'exec' and args[0].co_filename.endswith('_hooks.py'):
+                    raise KeyboardInterrupt
+            sys.addaudithook(hook)
+            try: import threading
+            except KeyboardInterrupt: print('interrupted')
+            """
+        self.assertEqual(self.run_with(program).stdout, b"interrupted\n")
+
+    @unittest.skipIf(PYPY, "needs sys.addaudithook as in CPython")
+    def test_search_for_a_module_is_forbidden(self) -> None:
+        program = """
+            import sys
+            def hook(event, args):
+                if event == 'exec' and 'multiprocessing/__init__' not in args[0].co_filename:
+                    raise RuntimeError
+            sys.addaudithook(hook)
+            try: import multiprocessing
+            except Exception as error: print(type(error))
+            1/0
+            """
+        result = self.run_both(program)
+        self.assertIn(b"RuntimeError", result.stdout)
+        self.assertEqual(len(result.reports), 1, str(result))
 
     def test_forbidden_imports(self) -> None:
         for guard in (
@@ -384,6 +420,26 @@ class Descriptors(ProgramTest):
         self.assertEqual(result.stdout, b"[]\n", str(result))
         kept = program.replace("os.closerange", "range")
         self.assertIn("Segmentation fault", self.run_both(["-c", kept, str(self.folder)]).dump)
+
+    def test_forks_near_the_recursion_limit(self) -> None:
+        """At the limit itself no function of ours can be called; the interpreter says so."""
+        needs_start_without_threading(self)
+        program = """
+            import os, sys
+            def fork(depth):
+                if depth: return fork(depth - 1)
+                if not os.fork(): os._exit(0)
+                os.wait()
+            sys.setrecursionlimit(300)
+            try:
+                for depth in range(270, 300): fork(depth)
+            except RecursionError: print(depth)
+            1/0
+            """
+        result = self.run_with(program)
+        self.assertEqual(result.stdout, run(program).stdout)
+        self.assertLessEqual(result.stderr.count(b"Exception ignored"), 1, str(result))
+        self.assertEqual([report.kind for report in result.reports], ["exception"])
 
     def test_small_recursion_limits(self) -> None:
         for limit in (15, 20, 30, 45):

@@ -153,6 +153,18 @@ class Shared(WatchedTest):
         self.assertEqual(result.stdout, b"False\nFalse\n")
         self.assertIn("most recent call first", self.run_with(program, env={"DIE": "1"}).dump)
 
+    @unittest.skipIf(PYPY, "needs sys.addaudithook as in CPython")
+    def test_replacement_that_cannot_be_loaded(self) -> None:
+        """Then the program has faulthandler to itself, and sees it as without us."""
+        program = """
+            import faulthandler, sys
+            def hook(event, args):
+                if event == 'import' and args[0] == 'crashenv._seldom.faults': raise RuntimeError
+            sys.addaudithook(hook)
+            print(faulthandler.is_enabled(), faulthandler.enable(), faulthandler.is_enabled())
+            """
+        self.check_silent(program)
+
     def test_core_signals_that_the_program_registers(self) -> None:
         program = """
             import faulthandler, os, signal
