@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import os
 import shutil
@@ -305,6 +306,23 @@ class Errors(ApiTest):
         names = "['LogHandler', 'Pipe', 'Reader', 'activate', 'note', 'read', "
         names += "'set_crash_output', 'start_monitor']"
         self.assertEqual(self.output_of(program), ["False " + names])
+
+
+class Names(unittest.TestCase):
+    def test_stub_file_has_the_names_that_are_imported_when_they_are_looked_up(self) -> None:
+        source = "import crashenv; print(sorted(dir(crashenv)), sorted(crashenv.__all__))"
+        spec = importlib.util.find_spec("crashenv") if INSTALLED else None
+        package = Path(str(spec.origin)).parent if spec else ROOT / "src" / "crashenv"
+        names = sorted(
+            name.asname
+            for node in ast.parse((package / "__init__.pyi").read_text()).body
+            if isinstance(node, ast.ImportFrom)
+            for name in node.names
+            if name.asname
+        )
+        self.assertIn("set_crash_output", names)
+        result = run(source, env=environment(PYTHONPATH=importable()))
+        self.assertEqual(result.stdout.decode().strip(), "%s %s" % (names, names))
 
 
 class Activate(WatchedTest):

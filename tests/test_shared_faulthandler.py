@@ -105,6 +105,18 @@ class Shared(WatchedTest):
             """
         self.check_silent(program)
 
+    def test_module_looks_the_same(self) -> None:
+        """The start creates it without an import."""
+        source = """
+            import faulthandler as f, importlib, sys
+            for module in f, importlib.reload(f):
+                print(module, vars(module.__spec__), module.__spec__.parent, module.__loader__)
+                print(repr(module.__package__), dir(module), sys.modules['faulthandler'] is module)
+            1/0
+            """
+        result = self.run_both(source)
+        self.assertEqual([report.kind for report in result.reports], ["exception"], str(result))
+
     def test_imported_by_an_asterisk(self) -> None:
         self.check_silent("from faulthandler import *\nenable(); print(is_enabled(), disable())")
 

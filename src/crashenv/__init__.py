@@ -7,25 +7,17 @@
 
 This module also contains the start, which runs in every watched process: it adopts the
 descriptor that the variable names, and installs the hooks. It is not a separate module,
-because finding a second file costs a start 1.1 %. It is short, because its code is
-unmarshalled at each start. No name in it refers to ``os``, which the hooks would keep alive
-until the interpreter clears its 300 names one by one (1 % of a start). Everything else is
-in ``_seldom`` and ``_hooks`` and, for a crash, in ``_crash``.
+because finding a second file costs a start 1.1 %. Its code is unmarshalled at each start, so it
+is short, and has comments in place of docstrings and annotations, and ``__init__.pyi`` for type
+checkers (0.15 % of a start). No name in it refers to ``os``, which the hooks would keep alive
+until the interpreter clears its 300 names one by one (1 %). Everything else is in ``_seldom``
+and ``_hooks`` and, for a crash, in ``_crash``.
 """
 
 import sys
 
-if "":  # for type checkers; the compiler drops it, and TYPE_CHECKING would cost a start 0.05 %
-    from typing import Any
-
-    from crashenv._api import activate as activate
-    from crashenv._api import set_crash_output as set_crash_output
-    from crashenv._listening import Pipe as Pipe
-    from crashenv._listening import Reader as Reader
-    from crashenv._listening import read as read
-    from crashenv._loghandler import LogHandler as LogHandler
-    from crashenv._seldom.family import note as note
-    from crashenv._starting import start_monitor as start_monitor
+if "":  # for mypy; the compiler drops it, and TYPE_CHECKING would cost a start 0.05 %
+    from typing import Any  # noqa: F401
 
 __version__ = "0.1.0"
 
@@ -33,9 +25,9 @@ __version__ = "0.1.0"
 _FILE = __file__
 del __file__
 
-# The state that the hooks, ``_crash`` and ``_seldom`` share:
+# The state that the hooks, _crash and _seldom share:
 #
-# output    the crash output, see ``_seldom.outputs``; None if there is none
+# output    the crash output, see _seldom.outputs; None if there is none
 # hold      the code that is executed later, by file name; names: the namespaces in which it
 #           was executed, by file names
 # taken     functions as they were at the start; the program may replace them later
@@ -43,38 +35,38 @@ del __file__
 #           "theirs": the signals registered by crashenv and by the program
 # genuine   threading's own excepthook, once for each time threading was loaded
 #
-# ``_crash`` adds more.
-_Namespace: "Any" = type(sys.implementation)  # types.SimpleNamespace
-_state: "Any" = _Namespace(output=None, hold=None, names={})
-_started = False
+# _crash adds more.
+_Namespace = type(sys.implementation)  # type: Any # types.SimpleNamespace
+_state = _Namespace(output=None, hold=None, names={})
 
 
-def __getattr__(name: str) -> "Any":
+def _attribute(name=""):
+    # type: (str) -> Any
+    # The module's __getattr__ and, without a name, its __dir__ (PEP 562). The .pth line imports
+    # the name _on, because a call would take longer to compile (0.1 % of a start).
+    if name == "_on":
+        return _start()
     if name == "__file__":
         return _FILE
     if name[:1] == "_" and name != "__all__":  # such as a module that is about to be imported
-        raise AttributeError("module %r has no attribute %r" % (__name__, name))
-    from crashenv._seldom import public
+        raise AttributeError(name)
+    import crashenv._seldom.public as public
 
     return public.attribute(globals(), name)
 
 
-def __dir__() -> "list[str]":
-    from crashenv._seldom import public
-
-    return list(public.NAMES)
+__getattr__ = __dir__ = _attribute
 
 
-def _start(is_implicit: bool = True) -> None:
-    """Start, as the ``.pth`` line and ``sitecustomize`` do. It may raise anything.
-
-    It adopts a single ``crashfd=N`` or ``crashfd=N:DEV:INO`` that is a pipe or a file on
-    disk; ``_seldom.activation`` does everything else.
-    """
-    global _started
-    if _started or (is_implicit and sys.flags.ignore_environment):
-        return  # up to 3.14, a virtual environment runs every .pth line twice
-    _started = True
+def _start(is_implicit=True):
+    # type: (bool) -> None
+    # Start, as the .pth line and sitecustomize do. It adopts a single crashfd=N or
+    # crashfd=N:DEV:INO that is a pipe or a file on disk; _seldom.activation does everything
+    # else. It may raise anything.
+    names = globals()
+    if "_on" in names or (is_implicit and sys.flags.ignore_environment):
+        return
+    names["_on"] = None  # up to 3.14, a virtual environment runs every .pth line twice
     os = __import__("os")  # an agent may have emptied sys.modules
     environ = os.environ
     variable = "CRASHENV" if "CRASHENV" in environ else "PYDEBUG"
@@ -84,7 +76,7 @@ def _start(is_implicit: bool = True) -> None:
         source = fd = int(number)
         status = os.fstat(fd)
         kind, identity = status[0] >> 12, (status[2], status[1])
-        item = "%d:%d" % identity
+        item = str(status[2]) + ":" + str(status[1])
         simple = text.startswith("crashfd=") and number == str(fd) and os.name == "posix"
         if os.getuid() != os.geteuid() or os.getgid() != os.getegid():
             simple = False
@@ -129,38 +121,24 @@ def _start(is_implicit: bool = True) -> None:
             wait=None, deliver=None, reopen=None, forked=None, at_exit=None, is_plain=True,
         )  # fmt: skip
         _use(_state, output)
-        environ[variable] = "crashfd=%s:%s" % (number, known)
+        environ[variable] = "crashfd=" + number + ":" + known
     elif "crash" in text:
-        from crashenv._seldom import activation
+        import crashenv._seldom.activation as activation
 
         activation.activate(sys.modules[__name__], variable)
 
 
-def _use(state: "Any", output: "Any", is_main: bool = True) -> None:
-    """Report to ``output`` from now on; the first time, load what is needed and hook in."""
+def _use(state, output, is_main=True):
+    # type: (Any, Any, bool) -> None
+    # Report to output from now on; the first time, load what is needed and hook in.
+    global _prepare
     if state.hold is None:
-        _hold(state)
-        _hook_in(state)
-        state.faults = {}
-        if is_main:  # faulthandler must not refer to a sub-interpreter, which may end
-            try:
-                import faulthandler
-            except ImportError:  # some builds have none
-                pass
-            else:
-                own = vars(faulthandler)
-                state.faults = {"module": faulthandler, "ours": (), "theirs": ()}
-                faults = state.faults
-                # _hooks.provide() provides them when the program looks there (PEP 562).
-                for name in ("enable", "disable", "is_enabled", "register", "unregister"):
-                    if name in own:
-                        faults[name] = own.pop(name)
-                own["__getattr__"] = own["__dir__"] = _stub("provide", None)
-                faults["asked"] = faults["is_enabled"]()
+        _prepare(state, is_main)
+        del _prepare
     state.output, faults = output, state.faults
     if not faults or output is None or output.dumps < 0:
         return
-    _signal: Any = __import__("_signal")  # PyPy has not loaded it yet
+    _signal = __import__("_signal")  # PyPy has not loaded it yet
     # faulthandler has one descriptor. If the program enabled it, the program's is used.
     try:
         if not faults["asked"]:
@@ -182,34 +160,39 @@ def _use(state: "Any", output: "Any", is_main: bool = True) -> None:
         pass
 
 
-def _hold(state: "Any") -> None:
-    """Read the files that are executed later, and take the functions that they use.
-
-    At a crash there may be no path, no descriptor and no memory left to load them.
-    """
+def _prepare(state, is_main):
+    # type: (Any, bool) -> None
+    # Load what is needed later, and put the stubs where the interpreter, and what is imported
+    # later, looks them up. No "from": it looks for __path__ in vain, 10,000 instructions.
+    import _frozen_importlib_external
+    import _imp
     import _thread
-    from _frozen_importlib_external import MAGIC_NUMBER
-    from marshal import loads
+    import _weakref
+    import marshal
+    import time
 
-    os, time = __import__("os"), __import__("time")
+    # --- code: at a crash there may be no path, no descriptor and no memory left to load it
+    os, cache = __import__("os"), sys.path_importer_cache
+    folder, suffix = _FILE[:-11], "." + str(sys.implementation.cache_tag) + ".pyc"
+    magic = _frozen_importlib_external.MAGIC_NUMBER + b"\0\0\0\0"
     state.hold = {}
     for name in ("_hooks", "_wire", "_crash", "_crash_rare"):
-        path = _FILE[:-11] + "%s" + name + "%s"
         try:
-            cached = path % ("__pycache__/", ".%s.pyc" % sys.implementation.cache_tag)
-            fd = os.open(cached, os.O_RDONLY)
+            fd = os.open(folder + "__pycache__/" + name + suffix, os.O_RDONLY)
             code = os.read(fd, 1 << 20)
             os.close(fd)
-            status = os.stat(path % ("", ".py"))
+            status = os.stat(folder + name + ".py")
             stamp = status[8].to_bytes(4, "little") + status[6].to_bytes(4, "little")
         except (OSError, OverflowError):
             code = stamp = b""
-        if sys.flags.optimize or code[:16] != MAGIC_NUMBER + b"\0\0\0\0" + stamp:
-            from crashenv._seldom import code as from_loader
+        if sys.flags.optimize or code[:16] != magic + stamp:
+            import crashenv._seldom.code as from_loader
 
             code = from_loader.of(__spec__, name)
         state.hold[name] = code
-    state.use, state.loads, state.exec, state.exc_info = _use, loads, exec, sys.exc_info
+
+    # --- functions
+    state.use, state.loads, state.exec, state.exc_info = _use, marshal.loads, exec, sys.exc_info
     state.names_for, state.least, state.stub = _names, _report_least, _stub
     state.taken = {
         "fstat": os.fstat, "write": os.write, "getpid": os.getpid, "lseek": os.lseek,
@@ -221,61 +204,85 @@ def _hold(state: "Any") -> None:
         "__builtins__": vars(__import__("builtins")).copy(),
     }  # fmt: skip
 
+    # --- sys: both names, because exceptiongroup, code and others compare the two
+    original = sys.__excepthook__  # type: Any
+    hook = sys.__excepthook__ = state.excepthook = _stub("excepthook", original)
+    if sys.excepthook is original:
+        sys.excepthook = hook
+    original = sys.__unraisablehook__
+    hook = sys.__unraisablehook__ = state.unraisablehook = _stub("unraisablehook", original)
+    if sys.unraisablehook is original:
+        sys.unraisablehook = hook
 
-def _hook_in(state: "Any") -> None:
-    """Put the stubs where the interpreter, and what is imported later, looks them up."""
-    os, cache = __import__("os"), sys.path_importer_cache
-    # Both names, because exceptiongroup, code and others compare the two.
-    for name in ("excepthook", "unraisablehook"):
-        original = getattr(sys, "__%s__" % name)
-        hook = _stub(name, original)
-        if getattr(sys, name) is original:
-            setattr(sys, name, hook)
-        setattr(sys, "__%s__" % name, hook)
-        setattr(state, name, hook)
-    # A finder for multiprocessing's folder alone notices when its modules are imported. An
-    # entry in sys.meta_path would cost every import. Its copies, multiprocess and billiard,
-    # are where this package was installed.
+    # --- multiprocessing: a finder for its folder alone notices when its modules are imported.
+    # An entry in sys.meta_path would cost every import. Its copies, multiprocess and billiard,
+    # are where this module was installed.
     state.finder = finder = _Namespace(find_spec=_stub("find_spec", None))
     cache.setdefault(_FILE[:-20] + "multiprocess", finder)
     cache.setdefault(_FILE[:-20] + "billiard", finder)
     found = cache.setdefault(getattr(os, "__file__", "os.py")[:-5] + "multiprocessing", finder)
-    has_fork, is_first = hasattr(os, "register_at_fork"), not hasattr(sys, "last_traceback")
-    if is_first:
-        # The sentinel is freed when the interpreter stores an uncaught exception there.
-        from _weakref import ref
 
-        sentinel: set[int] = set()
+    # --- the end: the sentinel is freed when the interpreter stores an uncaught exception there
+    is_first = "last_traceback" not in vars(sys)
+    if is_first:
+        sentinel = set()  # type: set[int]
         sys.last_traceback = sentinel  # type: ignore[assignment]
-        state.sentinel = ref(sentinel, _stub("before_hook", None))
+        state.sentinel = _weakref.ref(sentinel, _stub("before_hook", None))
+
+    # --- fork and threading, which calls register_at_fork in the last step of its loading, also
+    # if it is loaded again. From 3.11 on, a registered function keeps this namespace until the
+    # interpreter's last garbage collection, 0.15 % of a start. Before 3.11 it is never freed.
+    own = vars(os)
+    has_fork = "register_at_fork" in own
     if has_fork:
-        # From 3.11 on, a registered function keeps this namespace until the interpreter's
-        # last garbage collection, 0.15 % of a start. Before 3.11 it is never freed.
         forked = state.forked = _stub("forked", None)
         if sys.version_info >= (3, 11):
-            from _weakref import proxy
-
-            forked = proxy(forked)
+            forked = _weakref.proxy(forked)
         os.register_at_fork(after_in_child=forked)
-        # threading calls it in the last step of its loading, also if it is loaded again.
-        vars(os)["register_at_fork"] = _stub("register_at_fork", os.register_at_fork)
-    is_usual = has_fork and is_first and sys.implementation.name == "cpython"
+        own["register_at_fork"] = _stub("register_at_fork", os.register_at_fork)
+    is_cpython = sys.implementation.name == "cpython"
+    is_usual = has_fork and is_first and is_cpython
     if not is_usual or found is not finder or "threading" in sys.modules:
-        from crashenv._seldom import present
+        import crashenv._seldom.present as present
 
         present.hook_in(state, is_first)
 
+    # --- faulthandler: it must not refer to a sub-interpreter, which may end. Created as by an
+    # import, without its search (0.2 % of a start). _hooks.provide() provides its functions
+    # when the program looks there (PEP 562).
+    state.faults = {}
+    if not is_main:
+        return
+    name = "faulthandler"
+    module = sys.modules.get(name)  # type: Any
+    if not module and is_cpython and _imp.is_builtin(name) > 0:
+        loader = sys.__loader__  # type: Any
+        spec = type(sys.__spec__)(name, loader, origin="built-in")
+        module = _imp.create_builtin(spec)
+        module.__spec__, module.__loader__, module.__package__ = spec, loader, ""
+        sys.modules[name] = module
+        _imp.exec_builtin(module)
+    try:
+        module = module or __import__(name)
+    except ImportError:  # some builds have none
+        return
+    own = vars(module)
+    faults = {"module": module, "ours": (), "theirs": ()}  # type: dict[str, Any]
+    state.faults = faults
+    for name in ("enable", "disable", "is_enabled", "register", "unregister"):
+        if name in own:
+            faults[name] = own.pop(name)
+    own["__getattr__"] = own["__dir__"] = _stub("provide", None)
+    faults["asked"] = faults["is_enabled"]()
 
-def _stub(entry: str, original: "Any") -> "Any":
-    """Return a function for the interpreter to call in place of ``original``.
 
-    It executes the code in ``_hooks`` or ``_crash``. Its defaults replace a closure, which
-    would be more objects for the garbage collector.
-    """
-
-    def call(
-        *args: "Any", _entry: str = entry, _original: "Any" = original, **kwargs: "Any"
-    ) -> "Any":
+def _stub(entry, original):
+    # type: (str, Any) -> Any
+    # Return a function for the interpreter to call in place of the original. It executes the
+    # code in _hooks or _crash. Its defaults replace a closure, which would be more objects for
+    # the garbage collector.
+    def call(*args, _entry=entry, _original=original, **kwargs):
+        # type: (Any, str, Any, Any) -> Any
         if _entry == "excepthook":
             if args[2:] and args[1] is not None and _state.output is not None:
                 names = _names(_state, _entry)
@@ -318,12 +325,11 @@ def _stub(entry: str, original: "Any") -> "Any":
     return call
 
 
-def _names(state: "Any", entry: str, files: "Any" = ("_wire", "_crash", "_crash_rare")) -> "Any":
-    """Return the namespace that has ``entry``; None if its code cannot be executed any more.
-
-    Two threads may each make one, because everything that changes is in ``state``. Except at
-    a crash, a KeyboardInterrupt and the like are raised.
-    """
+def _names(state, entry, files=("_wire", "_crash", "_crash_rare")):
+    # type: (Any, str, Any) -> Any
+    # Return the namespace that has the entry; None if its code cannot be executed any more. Two
+    # threads may each make one, because everything that changes is in the state. Except at a
+    # crash, a KeyboardInterrupt and the like are raised.
     try:
         names = state.names.get(files) or {**state.taken, "state": state, "sys": sys}
         for name in files:
@@ -342,8 +348,9 @@ def _names(state: "Any", entry: str, files: "Any" = ("_wire", "_crash", "_crash_
     return None
 
 
-def _report_least(state: "Any", entry: str, value: "Any", given: "Any" = None) -> None:
-    """Report only the type and the message, without ``_crash``; ``given`` is a stub's argument."""
+def _report_least(state, entry, value, given=None):
+    # type: (Any, str, Any, Any) -> None
+    # Report only the type and the message, without _crash; given is a stub's argument.
     try:
         if value is None and entry == "invoke":
             value = state.exc_info()[1]

@@ -28,7 +28,8 @@ is cut from the middle of the body, on a character's boundary, and the line
 ``[crashenv: N bytes left out]`` stands in its place. A value is at most
 a quarter of the limit and at most 1,024 bytes long, cut from its end.
 
-At a crash this file is executed in a namespace of its own: it imports nothing.
+At a crash this file is executed in a namespace of its own: it imports nothing, and has type
+comments, because annotations take time.
 """
 
 PREFIX = b"crashenv: report"
@@ -36,13 +37,15 @@ OMISSION = b"\n[crashenv: %d bytes left out]\n"
 LONGEST_VALUE = 1024
 
 
-def header(fields: "list[tuple[str, str]]", size: int, longest: int = LONGEST_VALUE) -> bytes:
+def header(fields, size, longest=LONGEST_VALUE):
+    # type: (list[tuple[str, str]], int, int) -> bytes
     """The header line of a body of ``size`` bytes; a value has ``longest`` bytes at most."""
     items = ["%s=%s" % (key, quote(value, longest)) for key, value in fields]
     return b"%s %s bytes=%d\n" % (PREFIX, " ".join(items).encode("ascii"), size)
 
 
-def quote(text: str, longest: int = LONGEST_VALUE) -> str:
+def quote(text, longest=LONGEST_VALUE):
+    # type: (str, int) -> str
     """A header value: percent-encoded UTF-8; a lone surrogate becomes ``\\udc80``."""
     if len(text) <= longest and text.isascii() and text.isprintable():
         is_plain = " " not in text and "%" not in text and "=" not in text
@@ -57,7 +60,8 @@ def quote(text: str, longest: int = LONGEST_VALUE) -> str:
     return quoted
 
 
-def timestamp(nanoseconds: int) -> str:
+def timestamp(nanoseconds):
+    # type: (int) -> str
     """UTC in RFC 3339 with microseconds, of a time since 1970."""
     seconds, rest = divmod(nanoseconds, 1_000_000_000)
     days, second = divmod(seconds, 86400)

@@ -61,7 +61,7 @@ class Environments:
         place = self._folder / name
         shutil.copytree(Path(python).parent.parent, place, symlinks=True)
         (package,) = place.glob("lib/python*/site-packages/crashenv/__init__.py")
-        package.write_text("_start = int\n")
+        package.write_text("_on = None\n")
         compileall.compile_file(package, force=True, quiet=1)
         return _python(place)
 

@@ -19,7 +19,12 @@ NAMES = {
 
 
 def attribute(package: "dict[str, Any]", name: str) -> "Any":
-    """The attribute ``name`` of the package whose namespace is given. Raises AttributeError."""
+    """The attribute ``name`` of the package whose namespace is given. Raises AttributeError.
+
+    Without a name, a list of all names.
+    """
+    if not name:
+        return list(NAMES)
     if name == "__all__":
         return tuple(NAMES)
     if name not in NAMES:
