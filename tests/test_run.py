@@ -506,10 +506,10 @@ class ArgumentsTest(MonitorTest):
 
     def test_ctrl_c_at_start_prints_no_traceback(self) -> None:
         # Before it blocks signals, the monitor may be anywhere; here it is in an import.
-        main = shutil.copy(SRC / "__main__.py", self.folder)
         self.write("slow/crashenv/__init__.py", "__version__ = ''\n")
         self.write("slow/crashenv/_cli/run.py", "import sys; print(flush=True); sys.stdin.read()\n")
-        shutil.move(main, self.folder / "slow" / "crashenv")
+        for name in ("__main__.py", "_cli/__init__.py"):
+            shutil.copy(SRC / name, self.folder / "slow" / "crashenv" / name)
         env = monitor_environment(PYTHONPATH=str(self.folder / "slow"))
         with self.started_monitored([SH, "-c", ":"], env=env) as process:
             assert process.stdout

@@ -1,1 +1,134 @@
-"""The command line, one module for each command."""
+"""The command line: ``crashenv COMMAND`` or ``python -m crashenv COMMAND``.
+
+Each command is a module, which is imported only if it is used: ``main(arguments)`` runs it
+and returns the exit status.
+"""
+
+import os
+import sys
+
+import crashenv
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal as _signal
+    from collections.abc import Callable, Sequence
+    from typing import NoReturn, TextIO
+else:
+    import _signal
+
+# name: (module, the line in the help)
+COMMANDS = {
+    "run": ("crashenv._cli.run", "run a program and keep the reports of its crashes"),
+    "collect": ("crashenv._cli.collect", "keep the reports that arrive on standard input"),
+    "dump": ("crashenv._cli.dump", "print the stacks of a running process"),
+    "list": ("crashenv._cli.list", "list the crashes in the store, or in files"),
+    "show": ("crashenv._cli.show", "show a crash"),
+    "html": ("crashenv._cli.page.command", "write an HTML page of the crashes"),
+    "parse": ("crashenv._cli.parse", "print the reports of a file as lines of JSON"),
+    "send": ("crashenv._cli.send", "send the crashes to Sentry and other receivers"),
+    "prune": ("crashenv._cli.prune", "remove old records from the store"),
+    "doctor": ("crashenv._cli.doctor.command", "find out why crashes are not reported"),
+    "path": ("crashenv._cli.path", "print the folder to put on PYTHONPATH"),
+    "completion": ("crashenv._cli.completion", "print a shell completion script"),
+    "man": ("crashenv._cli.manual", "print the manual page"),
+}
+_USAGE = """\
+usage: crashenv COMMAND [ARGUMENT...]
+       crashenv COMMAND --help
+       crashenv --help | --version
+"""
+_USAGE_ERROR = 2  # as argparse's
+
+
+def main(arguments: "Sequence[str] | None" = None) -> int:
+    """Return the exit status, or raise SystemExit as argparse does."""
+    if arguments is None:
+        arguments = sys.argv[1:]
+    _die_of_signals()
+    name, rest = (arguments[0], arguments[1:]) if arguments else ("", ())
+    if name in COMMANDS:
+        return _command(name, rest)
+    if name in ("-h", "--help", "help"):
+        return _tell(_help(), sys.stdout)
+    if name in ("-V", "--version"):
+        return _tell("crashenv %s\n" % crashenv.__version__, sys.stdout)
+    if name:
+        _tell("crashenv: there is no command %r%s\n" % (name, _suggestion(name)), sys.stderr)
+    _tell(_USAGE, sys.stderr)
+    return _USAGE_ERROR
+
+
+_MEANT = {"ls": "list", "log": "list", "logs": "list", "cat": "show", "view": "show"}
+_MEANT.update({"exec": "run", "start": "run", "check": "doctor", "rm": "prune", "gc": "prune"})
+
+
+def _suggestion(name: str) -> str:
+    from difflib import get_close_matches
+
+    found = [_MEANT[name]] if name in _MEANT else get_close_matches(name, COMMANDS, 1)
+    return "; did you mean %r?" % found[0] if found else ""
+
+
+def _die_of_signals() -> None:
+    """Let Ctrl-C end this tool like any other, without a traceback, unless it is ignored."""
+    if _signal.getsignal(_signal.SIGINT) == _signal.default_int_handler:
+        _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+
+
+def _command(name: str, arguments: "Sequence[str]") -> int:
+    module = COMMANDS[name][0]
+    __import__(module)
+    main = sys.modules[module].main
+    if not hasattr(_signal, "SIGPIPE"):
+        return _without_sigpipe(main, arguments)
+    if name != "run":  # the program would inherit it
+        _signal.signal(_signal.SIGPIPE, _signal.SIG_DFL)
+    status: int = main(arguments)
+    return status
+
+
+def _without_sigpipe(main: "Callable[[Sequence[str]], int]", arguments: "Sequence[str]") -> int:
+    """Run it on Windows, where writing to a pipe without a reader is an ordinary error."""
+    try:
+        status = main(arguments)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:
+        from errno import EINVAL, EPIPE
+
+        if error.filename is not None or error.errno not in (EPIPE, EINVAL):
+            raise
+        os._exit(1)  # otherwise the interpreter would flush standard output, and complain
+    return status
+
+
+def _help() -> str:
+    width = max(map(len, COMMANDS))
+    lines = ["  %-*s  %s\n" % (width, name, text) for name, (_, text) in COMMANDS.items()]
+    return "%s\nRecord and show every crash of a Python program.\n\ncommands:\n%s" % (
+        _USAGE,
+        "".join(lines),
+    )
+
+
+def _tell(text: str, stream: "TextIO") -> int:
+    stream.write(text)
+    return 0
+
+
+def leave(status: int) -> "NoReturn":
+    """End the process, at once if the caller is the main script and nothing is to be done at exit.
+
+    The interpreter's finalization takes 0.14 of a start.
+    """
+    at_exit = {"atexit", "threading"} & sys.modules.keys()
+    if not at_exit and sys._getframe(1).f_back is None:
+        try:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(status)
+        except (AttributeError, OSError, ValueError):  # the interpreter reports it
+            pass
+    sys.exit(status)
+

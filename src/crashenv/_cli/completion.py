@@ -2,6 +2,7 @@
 
 import sys
 
+from crashenv._cli import COMMANDS
 from crashenv._cli.options import Command, UsageError
 
 TYPE_CHECKING = False
@@ -42,8 +43,6 @@ def _print(values: "Values") -> int:
 
 def commands() -> "list[tuple[Command, str]]":
     """Return each command, with a short description."""
-    from crashenv.__main__ import COMMANDS
-
     found = []
     for module, about in COMMANDS.values():
         __import__(module)
