@@ -40,6 +40,10 @@ try:
 except ZeroDivisionError as error:
     raise ValueError from error
 """
+NEEDED_BY_RUN = {
+    *("__main__", "_cli", "_monitor", "_monitor.loop", "_monitor.oom", "_monitor.program"),
+    *("_parent", "_store"),
+}
 NOT_FOR_LIST = {"argparse", "collections", "datetime", "json", "re", "subprocess", "typing"}
 
 
@@ -160,6 +164,24 @@ class Processes(CommandTest):
         names = {name.decode() for name in output.split()} - {"bisect", "_bisect"}
         ours = ("crashenv", "crashenv._reading", "crashenv._reading.frames", "crashenv._wire")
         self.assertEqual(names, set(ours))
+
+    @unittest.skipUnless(sys.platform == "linux", "needs crashenv run")
+    def test_run_imports_options_only_if_there_are_some(self) -> None:
+        source = "import os, sys\nfrom crashenv.__main__ import main\n"
+        source += "from crashenv._monitor import loop\nloop._FIRST_LOOK = 3600\nend = os._exit\n"
+        source += "os._exit = lambda status: end(print(*sys.modules, file=sys.stderr) or status)\n"
+        source += "main(['run', *%r, 'true'])"
+        for options, added in (
+            ((), set()),
+            (("--",), set()),
+            (("--quiet", "--"), {"_cli.run", "_cli.sinks", "_cli.options"}),
+        ):
+            with self.subTest(options):
+                result = run(source % (options,), env=self.env)
+                self.assertEqual(result.status, 0, str(result))
+                loaded = set(result.stderr.decode().split())
+                ours = {name.partition(".")[2] for name in loaded if name.startswith("crashenv.")}
+                self.assertEqual(ours, NEEDED_BY_RUN | added)
 
     def test_list_of_a_store_imports_little(self) -> None:
         path = self.folder / "log"

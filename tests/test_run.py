@@ -507,7 +507,9 @@ class ArgumentsTest(MonitorTest):
     def test_ctrl_c_at_start_prints_no_traceback(self) -> None:
         # Before it blocks signals, the monitor may be anywhere; here it is in an import.
         self.write("slow/crashenv/__init__.py", "__version__ = ''\n")
-        self.write("slow/crashenv/_cli/run.py", "import sys; print(flush=True); sys.stdin.read()\n")
+        slow = "import sys; print(flush=True); sys.stdin.read()\n"
+        self.write("slow/crashenv/_monitor/__init__.py", slow)
+        (self.folder / "slow" / "crashenv" / "_cli").mkdir()
         for name in ("__main__.py", "_cli/__init__.py"):
             shutil.copy(SRC / name, self.folder / "slow" / "crashenv" / name)
         env = monitor_environment(PYTHONPATH=str(self.folder / "slow"))

@@ -33,9 +33,8 @@ from tests.driver import (
 if not INSTALLED:
     sys.path.insert(0, str(ROOT / "src"))
 from crashenv import _store
-from crashenv._monitor import deaths, oom, reports
+from crashenv._monitor import Options, deaths, oom, reports
 from crashenv._monitor.loop import is_ending
-from crashenv._monitor.options import Options
 
 SH = "/bin/sh"
 FATAL_ERROR = "import ctypes; ctypes.pythonapi.Py_FatalError(b'out of luck')"

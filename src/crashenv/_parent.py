@@ -3,7 +3,6 @@
 import os
 
 import crashenv
-from crashenv._seldom.settings import replaced, variable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -79,7 +78,14 @@ def environment(
     one that is set. ``family`` is the result of ``open_family``.
     """
     environment = dict(os.environ if base is None else base)
-    name = name or variable(environment)
+    text = ""
+    if "PYDEBUG" in environment or "CRASHENV" in environment:
+        # Not loaded otherwise: it is the largest file of a monitor's start.
+        from crashenv._seldom.settings import replaced, variable
+
+        text = environment.get(name, environment.get(variable(environment), ""))
+        name = name or variable(environment)
+    name = name or "PYDEBUG"
     status = os.fstat(passed)
     item = "crashfd=%d:%d:%d" % (passed, status.st_dev, status.st_ino)
     if path:
@@ -88,13 +94,9 @@ def environment(
         item += ",crashfamily=" + ":".join(map(place, family))
     if family is not None and not _has(environment.get(name, ""), "crashsignal"):
         item += ",crashsignal=" + DUMP_SIGNAL
-    # An earlier output would produce a warning; other settings are kept.
-    before = replaced(
-        environment.get(name, environment.get(variable(environment), "")),
-        ("crashfd", "crashfile", "crashfamily"),
-        item,
-    )
-    environment[name] = before.lstrip(",")
+    if text:  # an earlier output would produce a warning; other settings are kept
+        item = replaced(text, ("crashfd", "crashfile", "crashfamily"), item).lstrip(",")
+    environment[name] = item
     paths = [folder(), environment.get("PYTHONPATH", "")]
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     return environment

@@ -5,7 +5,6 @@ rename(2), and a process that finds one missing continues with the next. Only it
 can read it, because a traceback may quote secrets.
 """
 
-import errno
 import os
 import stat
 from time import time, time_ns
@@ -168,8 +167,9 @@ class Store:
             os.mkdir(self._folder, 0o700)
         except FileExistsError:
             if not os.path.isdir(self._folder):
-                error = errno.ENOTDIR
-                raise NotADirectoryError(error, os.strerror(error), self._folder) from None
+                from errno import ENOTDIR
+
+                raise NotADirectoryError(ENOTDIR, os.strerror(ENOTDIR), self._folder) from None
         from crashenv._wire import timestamp
 
         # Not the record's own time, which the program may choose freely.
@@ -179,7 +179,9 @@ class Store:
         try:
             self._write(path, content)
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not self._free(len(content)):
+            from errno import EDQUOT, ENOSPC
+
+            if error.errno not in (ENOSPC, EDQUOT) or not self._free(len(content)):
                 raise
             self._write(path, content)
         self._prune(len(content), name)

@@ -4,6 +4,7 @@ import sys
 
 from crashenv._cli import run
 from crashenv._cli.options import Command, UsageError
+from crashenv._monitor import leave_to_the_program
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def main(arguments: "Sequence[str]") -> int:
 def _collect(values: "Values") -> int:
     if sys.platform not in ("linux", "win32"):
         raise UsageError("needs Linux or Windows")
-    run.leave_to_the_program()
+    leave_to_the_program()
     options = run.options(values)
     options.command = []
     if sys.platform == "win32":

@@ -3,10 +3,10 @@
 import os
 import sys
 
-import crashenv
 from crashenv import _store
 from crashenv._cli import sinks
 from crashenv._cli.options import Command, Option, UsageError, count, size
+from crashenv._monitor import Options, leave_to_the_program, printable, say
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from crashenv._cli.options import Values
-    from crashenv._monitor.options import Options
     from crashenv._monitor.program import Dispositions
     from crashenv._monitor.receivers import Receiver
     from crashenv._sinks.address import Address
@@ -53,8 +52,6 @@ def _run(values: "Values") -> int:
 
 
 def options(values: "Values") -> "Options":
-    from crashenv._monitor.options import Options
-
     options = Options(values.operands)
     options.store = values["store"]
     options.most_records = values["max_records"]
@@ -82,8 +79,6 @@ def _addresses(values: "Values") -> "list[Address]":
     try:
         found += sinks.of_environment()
     except UsageError as error:
-        from crashenv._monitor.say import printable, say
-
         say("%s; nothing is sent there" % printable(str(error)))
     if not found:
         return []
@@ -155,34 +150,6 @@ def _on_crash(command: "list[str]") -> "Callable[[Dispositions], Receiver]":
         return Hook(command, dispositions)
 
     return make
-
-
-def leave_to_the_program() -> "int | str | None":
-    """Undo the effects of PYTHONPATH, PYDEBUG and "python -m" here: they are for the program.
-
-    Return the crash output that was set, which also gets the program's reports: a
-    descriptor, or the name of a file with ``%p`` in it; None if there is none. A module of
-    the program may have the same name as one of the standard library.
-    """
-    given = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    try:
-        not_ours = {os.path.abspath(path) for path in ("", *given)}
-        sys.path[:] = [path for path in sys.path if os.path.abspath(path) not in not_ours]
-    except FileNotFoundError:  # the working directory was removed
-        pass
-    output = crashenv._state.output
-    if output is None:
-        return None
-    from crashenv._seldom.settings import parse, variable
-
-    asked, _ = parse(os.environ.get(variable(os.environ), ""))
-    earlier: int | str | None = asked.path
-    if earlier is None and output.fd is not None and output.fd >= 0:
-        earlier = os.dup(output.fd)
-    if output.at_exit is not None:
-        output.at_exit()
-    crashenv.set_crash_output(None)
-    return earlier
 
 
 def _seconds(value: str) -> float:

@@ -2,6 +2,7 @@
 
 import os
 
+from crashenv._cli import SINKS
 from crashenv._cli.options import Option, UsageError, count
 
 TYPE_CHECKING = False
@@ -11,8 +12,6 @@ if TYPE_CHECKING:
     from crashenv._cli.options import Values
     from crashenv._sinks.address import Address
 
-
-VARIABLE = "CRASHENV_SINK"
 _DEFAULT_LIMIT = 20
 
 
@@ -71,7 +70,7 @@ def given(values: "Values") -> "list[Address]":
 
 def of_environment() -> "list[Address]":
     """Return the sinks of the variable. Raise UsageError."""
-    text = os.environ.get(VARIABLE, "")
+    text = os.environ.get(SINKS, "")
     if not text.strip():
         return []
     from crashenv._sinks import address
@@ -81,7 +80,7 @@ def of_environment() -> "list[Address]":
     except OSError as error:
         raise UsageError("%s: %s" % (error.filename, error.strerror)) from None
     except ValueError as error:
-        raise UsageError("%s: %s" % (VARIABLE, error)) from None
+        raise UsageError("%s: %s" % (SINKS, error)) from None
 
 
 def limit(values: "Values") -> int:

@@ -19,7 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from crashenv._monitor.options import Options
+    from crashenv._monitor import Options
 
 _CHUNK = 1 << 16
 _LONGEST = 0.5  # seconds between two checks for processes that have ended

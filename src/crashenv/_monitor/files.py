@@ -2,7 +2,7 @@
 
 import os
 
-from crashenv._monitor.say import say
+from crashenv._monitor import say
 
 _BINARY: int = getattr(os, "O_BINARY", 0)  # Windows
 

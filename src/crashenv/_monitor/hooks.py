@@ -3,8 +3,7 @@
 import os
 from time import monotonic
 
-from crashenv._monitor import files, program
-from crashenv._monitor.say import printable, say
+from crashenv._monitor import files, printable, program, say
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

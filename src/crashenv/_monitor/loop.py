@@ -11,9 +11,7 @@ import os
 from time import monotonic, sleep
 
 from crashenv import _parent, _store
-from crashenv._monitor import oom, program
-from crashenv._monitor.receivers import Receivers
-from crashenv._monitor.say import say
+from crashenv._monitor import oom, program, say
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,8 +21,9 @@ if TYPE_CHECKING:
     from signal import struct_siginfo
     from typing import NoReturn
 
+    from crashenv._monitor import Options
     from crashenv._monitor.family import Family
-    from crashenv._monitor.options import Options
+    from crashenv._monitor.receivers import Receivers
     from crashenv._monitor.reports import Reports
     from crashenv._monitor.stderr import Tee
     from crashenv._monitor.unwatched import Unwatched
@@ -83,7 +82,11 @@ class Monitor:
         self._failures = 0
         self._dump_at: float | None = None  # after a SIGTERM
         self._dispositions = program.Dispositions()
-        self._receivers = Receivers(options.receivers, self._dispositions)
+        self._receivers: Receivers | None = None
+        if options.receivers:
+            from crashenv._monitor import receivers
+
+            self._receivers = receivers.Receivers(options.receivers, self._dispositions)
         is_captured = options.capture_stderr and _parent.is_open(2)
         _parent.fill_standard_descriptors()
         if is_captured:
@@ -174,7 +177,8 @@ class Monitor:
             self._dump_at = None
             self._ask_for_stacks()
         self._look_for_unwatched()
-        self._receivers.work()
+        if self._receivers is not None:
+            self._receivers.work()
         if self._reports is not None:
             self._reports.work()
             if self._reports.is_quiet():
@@ -183,7 +187,9 @@ class Monitor:
 
     def _wait(self, longest: "float | None") -> "struct_siginfo | None":
         now = monotonic()
-        timeouts = [deadline - now for deadline in self._receivers.deadlines()]
+        timeouts: list[float] = []
+        if self._receivers is not None:
+            timeouts += [deadline - now for deadline in self._receivers.deadlines()]
         if longest is not None:
             timeouts.append(longest)
         if self._more:
@@ -250,7 +256,8 @@ class Monitor:
             elif os.WIFEXITED(status) or os.WIFSIGNALED(status):
                 if self._family is not None:
                     self._family.reaped(pid, status)
-                self._receivers.child_ended(pid, status)
+                if self._receivers is not None:
+                    self._receivers.child_ended(pid, status)
 
     def _has_ended_well(self) -> bool:
         """Whether the program did, and nothing was reported, so that nobody asks what it used.
@@ -376,7 +383,8 @@ class Monitor:
         self._wait_for_stragglers(ended)
         if self._reports is not None:
             self._reports.finish()
-        self._receivers.finish(self._wait_until)
+        if self._receivers is not None:
+            self._receivers.finish(self._wait_until)
 
     def _report_death(self, ended: float) -> None:
         assert self._status is not None

@@ -8,8 +8,7 @@ crashing program that is restarted each second would otherwise always have the c
 import os
 from time import monotonic, time
 
-from crashenv._monitor import files
-from crashenv._monitor.say import printable
+from crashenv._monitor import files, printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

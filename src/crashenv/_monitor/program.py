@@ -1,9 +1,8 @@
 """Starting the program of ``crashenv run`` as if it had been started without it."""
 
-import errno
 import os
 
-from crashenv._monitor.say import printable
+from crashenv._monitor import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,6 +11,7 @@ if TYPE_CHECKING:
 else:
     import _signal
 
+_ENOENT, _ENOEXEC = 2, 8  # the same on each system (errno(3))
 NOT_EXECUTABLE = 126
 NOT_FOUND = 127
 
@@ -86,7 +86,7 @@ def _lead_a_group(pid: int) -> None:
 
 def _execute(command: "list[str]", environment: "Mapping[str, str]") -> None:
     """Search and execute like execvpe(3), with the shell for a script without ``#!``."""
-    error: OSError = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+    error: OSError = FileNotFoundError(_ENOENT, os.strerror(_ENOENT))
     for path in _candidates(command[0], environment):
         try:
             os.execve(path, command, environment)
@@ -96,7 +96,7 @@ def _execute(command: "list[str]", environment: "Mapping[str, str]") -> None:
         except PermissionError as denied:  # perhaps another folder has it
             error = denied
         except OSError as failure:
-            if failure.errno != errno.ENOEXEC:
+            if failure.errno != _ENOEXEC:
                 raise
             os.execve("/bin/sh", ["/bin/sh", path, *command[1:]], environment)
     raise error

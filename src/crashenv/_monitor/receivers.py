@@ -2,7 +2,7 @@
 
 from time import monotonic
 
-from crashenv._monitor.say import say
+from crashenv._monitor import say
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,8 +5,7 @@ import select
 from time import monotonic, time_ns
 
 from crashenv import _store
-from crashenv._monitor import deaths, ntstatus, resource
-from crashenv._monitor.say import printable, say
+from crashenv._monitor import deaths, ntstatus, printable, resource, say
 from crashenv._reading import build, dumps
 from crashenv._reading.encode import to_json
 from crashenv._reading.frames import Splitter
@@ -16,9 +15,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Union
 
+    from crashenv._monitor import Options
     from crashenv._monitor.family import Member
     from crashenv._monitor.jobs import Ended
-    from crashenv._monitor.options import Options
     from crashenv._monitor.receivers import Receivers
     from crashenv._reading.frames import Frame
     from crashenv.records import Ending, Record
@@ -39,7 +38,11 @@ class Reports:
     """
 
     def __init__(
-        self, options: "Options", pid: int, receivers: "Receivers", believes_dumps: bool = True
+        self,
+        options: "Options",
+        pid: int,
+        receivers: "Receivers | None",
+        believes_dumps: bool = True,
     ) -> None:
         self.last_byte = monotonic()
         self._options = options
@@ -264,7 +267,8 @@ class Reports:
             self._newest = path, record
         if not self._options.quiet:
             self._tell(record, path)
-        self._receivers.take(record, content, path)
+        if self._receivers is not None:
+            self._receivers.take(record, content, path)
 
     def _write(self, record: "Record", content: bytes) -> str:
         try:

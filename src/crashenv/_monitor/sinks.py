@@ -15,8 +15,7 @@ from time import monotonic, time
 
 import crashenv
 from crashenv import _store
-from crashenv._monitor import files, program
-from crashenv._monitor.say import say
+from crashenv._monitor import files, program, say
 from crashenv._sinks.marks import Marks
 
 TYPE_CHECKING = False

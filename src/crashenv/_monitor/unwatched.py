@@ -9,8 +9,7 @@ import os
 from time import monotonic
 
 from crashenv import _parent
-from crashenv._monitor import deaths
-from crashenv._monitor.say import printable, say
+from crashenv._monitor import deaths, printable, say
 
 FIRST = 0.03  # seconds after the start
 _GROWTH = 1.3  # of the time between two checks

@@ -15,10 +15,9 @@ from time import monotonic
 
 import crashenv
 from crashenv import _parent_windows, _store
-from crashenv._monitor import jobs
+from crashenv._monitor import jobs, say
 from crashenv._monitor.receivers import Receivers
 from crashenv._monitor.reports import Reports
-from crashenv._monitor.say import say
 from crashenv._starting import PARENT
 
 TYPE_CHECKING = False
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any, NoReturn
 
-    from crashenv._monitor.options import Options
+    from crashenv._monitor import Options
     from crashenv._monitor.program import Dispositions
     from crashenv._sinks.address import Address
     from crashenv.records import Ending
