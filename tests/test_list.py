@@ -94,11 +94,14 @@ class Store(ListTest):
             "8-types": second.read_bytes().replace(b'"summary":"', b'"summary":5,"x":"'),
             "9-deep": b"[" * 100_000,
             "9-cut": second.read_bytes()[:100],
+            "deep in front": b'{"schema":1,"x":' + b"[" * 100_000,
+            "two": b'{"schema":1,"a":1},{"schema":1,"b":[{"c":1',  # with the next one valid JSON
+            "half": b'{"schema":1}],"d":2',
         }
-        shape = "20990101T000000.00000%dZ-%016x.json"
+        shape = "20990101T000000.%06dZ-%016x.json"
         for number, content in enumerate(others.values()):
             (self.store / (shape % (number, number))).write_bytes(content)
-        (self.store / (shape % (9, 9))).mkdir()  # a folder; the next two are not records
+        (self.store / (shape % (99, 99))).mkdir()  # a folder; the next two are not records
         (self.store / "notes.txt").write_text("no record")
         (self.store / "9-data.json").write_text("{}")
         result = self.crashenv("list", "--json")
@@ -106,7 +109,7 @@ class Store(ListTest):
         lines = sorted(result.stderr.decode().splitlines())
         self.assertEqual(len(lines), 2, str(result))
         self.assertEqual(lines[0], "crashenv list: skipped 1 of a newer crashenv, of schema 2")
-        self.assertEqual(lines[1], "crashenv list: skipped 7 that are no records")
+        self.assertEqual(lines[1], "crashenv list: skipped 10 that are no records")
 
     def test_records_written_otherwise(self) -> None:
         message = 'with "quotes" \\ \t größe \N{GRINNING FACE}'
@@ -164,6 +167,20 @@ class Files(ListTest):
         ):
             env = {**self.env, "TZ": zone}
             self.assertIn(shown, self.check_output("list", path, env=env))
+
+    def test_day_on_which_clocks_are_changed(self) -> None:
+        env = {**self.env, "TZ": "CET-1CEST,M3.5.0,M10.5.0/3"}
+        for day, hours in (
+            ("2026-03-29", [1, *range(3, 24), 0, 1]),  # both changes are at 01:00 UTC
+            ("2026-10-25", [2, 2, *range(3, 24), 0]),
+            ("2026-10-26", [*range(1, 24), 0]),
+        ):
+            times = ["%sT%02d:59:58.123456Z" % (day, hour) for hour in range(24)]
+            path = self.file(*[report("E: x", time=time) for time in times])
+            rows = self.check_output("list", path, env=env).splitlines()[1:]
+            self.assertEqual([row[11:19] for row in rows], ["%02d:59:58" % hour for hour in hours])
+            is_next = [row[:10] != day for row in rows]
+            self.assertEqual(is_next, [i >= hours.index(0) for i in range(24)])
 
     def test_control_characters(self) -> None:
         message = "E: \x1b]0;title\x07\r\u202e\x9b2J"

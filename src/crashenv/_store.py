@@ -17,7 +17,7 @@ _MOST_RECORDS = 1000
 _MOST_BYTES = 64 << 20
 
 _SUFFIX = ".json"
-_HEX_DIGITS = "0123456789abcdef"
+_AS_ONE = str.maketrans("123456789bcdef", "000000000aaaaa")
 _UNFINISHED = ".unfinished"
 _MOST_UNASKED = 50  # records of others, or of our own, between two checks of all sizes
 _ABANDONED = 3600  # seconds; after that, an unfinished file is abandoned
@@ -81,37 +81,43 @@ def files(folder: str) -> "list[str]":
 def candidates(folder: str) -> "list[str]":
     """Do as ``files``, but include links, irregular files, and files of other users."""
     folder = os.path.join(folder, "")
-    return [folder + name for name in sorted(os.listdir(folder)) if is_record(name)]
+    return [folder + name for name in sorted(_of_records(os.listdir(folder)))]
 
 
 _BEGIN = b'{"schema":'
+_AT_ONCE = 20  # records; more would take and free so much memory that the kernel is asked
 _OPEN = os.O_RDONLY
 for _name in ("O_CLOEXEC", "O_NONBLOCK", "O_NOFOLLOW", "O_BINARY"):
     _OPEN |= getattr(os, _name, 0)
 
 
-def beginnings(folder: str, size: int) -> "Iterator[tuple[str, bytes | OSError]]":
-    """Yield the path and the first ``size`` bytes of each record, the oldest first. Raise OSError.
+def beginnings(folder: str, size: int) -> "Iterator[list[tuple[str, bytes | OSError]]]":
+    """Yield the paths and the first ``size`` bytes of all records, some at once, the oldest first.
 
     An error takes the place of what cannot be read. What was pruned meanwhile is left out, and what
     is no record: somebody may have put a FIFO there, a link, or a file of another user. To ask for
     an open file's status takes a fifth of the time that it is open, so that is left out for what
-    begins as a record in a folder of our own, where nobody else can write.
+    begins as a record in a folder of our own, where nobody else can write. Raise OSError.
     """
     opened, read, close = os.open, os.read, os.close
     is_private = not hasattr(os, "geteuid") or _is_private(os.stat(folder))
+    found: list[tuple[str, bytes | OSError]] = []
     for path in candidates(folder):
         try:
             fd = opened(path, _OPEN)
             try:
                 content = read(fd, size)
                 if (is_private and content.startswith(_BEGIN)) or _is_ours(os.fstat(fd)):
-                    yield path, content
+                    found.append((path, content))
             finally:
                 close(fd)
         except OSError as error:
             if _status(path) is not None:
-                yield path, error
+                found.append((path, error))
+        if len(found) == _AT_ONCE:
+            yield found
+            found = []
+    yield found
 
 
 def identifier(path: str) -> str:
@@ -121,13 +127,19 @@ def identifier(path: str) -> str:
 
 def is_record(name: str) -> bool:
     """Return whether it is a record's name: ``20261122T101112.345678Z-`` and 16 hex digits."""
-    digits = name[:8] + name[9:15] + name[16:22]
-    return (
-        name[8:9] + name[15:16] + name[22:24] + name[40:] == "T.Z-" + _SUFFIX
-        and digits.isdecimal()
-        and digits.isascii()
-        and not name[24:40].strip(_HEX_DIGITS)
-    )
+    return _of_records([name]) != []
+
+
+def _of_records(names: "list[str]") -> "list[str]":
+    """Return those that are records' names."""
+    shapes = "/".join(names).translate(_AS_ONE).split("/")
+    return [
+        name
+        for name, shape in zip(names, shapes)
+        if shape.startswith("00000000T000000.000000Z-")
+        and len(shape) == 45
+        and shape[24:].strip("0a") == _SUFFIX
+    ]
 
 
 def _status(path: str) -> "os.stat_result | None":
@@ -245,7 +257,7 @@ class Store:
             return
         statuses = {}
         names.sort(key=lambda name: (name == newest, name))
-        for name in filter(is_record, names):
+        for name in _of_records(names):
             status = _status(os.path.join(self._folder, name))
             if status is not None:
                 statuses[name] = status

@@ -1,5 +1,6 @@
 """``crashenv list``: one row for each crash, or for each kind of crash."""
 
+import gc
 import os
 import sys
 
@@ -96,6 +97,8 @@ def main(arguments: "Sequence[str]") -> int:
 
 
 def _list(values: "Values") -> int:
+    if not values.operands:
+        gc.disable()  # the rows of a store are made of texts and numbers
     problems = crashes.Problems("list")
     if values["own"]:
         from crashenv._reading import own
@@ -203,7 +206,7 @@ _LEFT_OUT = ("PID", "PROGRAM", "SEEN")  # then the first of these, and the other
 _TO_THE_RIGHT = ("PID", "SEEN")
 _TIMES = ("TIME", "FIRST", "LAST")
 _SHORT_TIME = slice(5, 16)  # in between, without year and seconds
-_AT_ONCE = 1000  # rows
+_AT_ONCE = 50  # rows; the text of more would be a mapping of its own, made and removed
 
 
 def _print(rows: "list[Row]", grouped: bool) -> None:
@@ -221,9 +224,10 @@ def _print(rows: "list[Row]", grouped: bool) -> None:
         room = _narrowed(room, most)
     line = _Line(names, room, most)
     write(Style(sys.stdout).strong(line.of(names)) + "\n")
+    of = line.of if most is not None else line.shape.__mod__
     for start in range(0, len(rows), _AT_ONCE):
-        lines = [line.of(cells.of(row)) + "\n" for row in rows[start : start + _AT_ONCE]]
-        write("".join(lines))
+        lines = [of(cells.of(row)) for row in rows[start : start + _AT_ONCE]]
+        write("\n".join(lines) + "\n")
 
 
 def _narrowed(room: "dict[str, int]", most: int) -> "dict[str, int]":
@@ -255,7 +259,7 @@ class _Line:
         shapes = [
             "%%%s%ds" % ("" if name in _TO_THE_RIGHT else "-", size) for name, size in room.items()
         ]
-        self._shape = (" " * _GAP).join([*shapes[:-1], "%s"])
+        self.shape = (" " * _GAP).join([*shapes[:-1], "%s"])
         self._chosen = [names.index(name) for name in room]
         self._cut = [(names.index(name), size) for name, size in room.items()][:-1]
         self._times = [
@@ -267,13 +271,13 @@ class _Line:
 
     def of(self, cells: "Sequence[str]") -> str:
         if self._most is None:
-            return self._shape % tuple(cells)
+            return self.shape % tuple(cells)
         cut = list(cells)
         for index in self._times:
             cut[index] = cut[index][_SHORT_TIME] or cut[index]
         for index, size in self._cut:
             cut[index] = _cut(cut[index], size)
-        return _cut(self._shape % tuple([cut[index] for index in self._chosen]), self._most)
+        return _cut(self.shape % tuple([cut[index] for index in self._chosen]), self._most)
 
 
 def _cut(text: str, size: int) -> str:

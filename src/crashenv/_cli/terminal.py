@@ -137,8 +137,10 @@ def width() -> "int | None":
 
 def write(text: str) -> None:
     """Write to standard output, escaping what its encoding cannot represent."""
-    encoding = sys.stdout.encoding or "ascii"
-    sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
+    if not text.isascii():
+        encoding = sys.stdout.encoding or "ascii"
+        text = text.encode(encoding, "backslashreplace").decode(encoding)
+    sys.stdout.write(text)
 
 
 def page(text: str) -> None:

@@ -44,22 +44,36 @@ def local(stamp: "str | None") -> str:
     """Format a time from year to second, in local time; ``-`` if there is none."""
     if stamp is None:
         return "-"
-    known = _hours.get(stamp[:13])
-    if known is not None and stamp[13:].translate(_AS_ZERO) == ":00:00.000000Z":
-        return known + stamp[13:19]
+    known, rest = _hours.get(stamp[:13]), stamp[13:19]
+    is_usual = rest.translate(_AS_ZERO) == ":00:00" and stamp[-1] == "Z" and stamp.isascii()
+    if known is not None and is_usual:
+        return known + rest
     since = seconds(stamp)
     if since is None:
         return "-"
     try:
         shown = time.localtime(since)
-        text = time.strftime("%Y-%m-%d %H:%M:%S", shown)
+        text = "%d-%02d-%02d %02d:%02d:%02d" % shown[:6]
+        _keep_hours(stamp[:10])
     except (OverflowError, OSError, ValueError):
         return "-"
     if not shown.tm_gmtoff % 3600:
-        if len(_hours) >= _MOST_KEPT:
-            _hours.clear()
         _hours[stamp[:13]] = text[:13]
     return text
+
+
+def _keep_hours(date: str) -> None:
+    """Keep the local times of a day's hours, unless clocks are changed on that day."""
+    if len(_hours) >= _MOST_KEPT:
+        _hours.clear()
+    begin = _midnight(date)
+    first, last = time.localtime(begin), time.localtime(begin + _DAY)
+    if first.tm_gmtoff != last.tm_gmtoff or first.tm_gmtoff % 3600:
+        return
+    dates = ["%d-%02d-%02d " % day[:3] for day in (first, last)]
+    for hour in range(24):
+        is_next_day, local_hour = divmod(first.tm_hour + hour, 24)
+        _hours["%sT%02d" % (date, hour)] = "%s%02d" % (dates[is_next_day], local_hour)
 
 
 def ago(stamp: "str | None") -> str:

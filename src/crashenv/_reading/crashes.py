@@ -2,6 +2,7 @@
 
 import os
 import sys
+from _operator import itemgetter  # operator itself would be one more file to load
 
 from crashenv import _store
 from crashenv._reading.decode import decode
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 1  # the one that we can read
 # The keys before the header in a record, and so in the first bytes of its file.
-_FRONT = 4096  # bytes
+_FRONT = 2048  # bytes, as good as always enough
 _ADDED = ("seen", "first", "until")  # to a row
 _LARGEST_RECORD = 1 << 26  # bytes
 _FRONT_START = b'{"schema":%d,' % SCHEMA
@@ -96,11 +97,12 @@ def _of_store(folder: str, problems: Problems, tell: "Callable[[int], None]") ->
     kept: dict[Any, Any] = {}  # texts that many have, once
     keep = kept.setdefault
     try:
-        for path, content in _store.beginnings(folder, _FRONT):
-            tell(1)
-            found = _front(path, content, problems)
-            if found is not None:
-                rows.append(vars(_Row(path, found, keep)))
+        for records in _store.beginnings(folder, _FRONT):
+            tell(len(records))
+            for (path, content), front in zip(records, _fronts(records)):
+                listed = _listed(front) or _listed(_without_front(path, content, problems))
+                if listed is not None:
+                    rows.append(vars(_Row(path, keep, *listed)))
     except FileNotFoundError:
         pass
     except OSError as error:
@@ -111,13 +113,23 @@ def _of_store(folder: str, problems: Problems, tell: "Callable[[int], None]") ->
 class _Row:
     """Whose attributes are a row: the dictionaries of a class's instances share their keys."""
 
-    def __init__(self, path: str, found: "Row", keep: "Callable[[Any, Any], Any]") -> None:
-        kind, program, fingerprint = found["kind"], found["program"], found["fingerprint"]
-        summary, where = found["summary"], found["where"]
+    def __init__(
+        self,
+        path: str,
+        keep: "Callable[[Any, Any], Any]",
+        id: str,
+        time: "Optional[str]",
+        pid: "Optional[int]",
+        kind: str,
+        program: "Optional[str]",
+        fingerprint: str,
+        summary: str,
+        where: "Optional[str]",
+    ) -> None:
         self.path = path
-        self.id = found["id"]
-        self.time = found["time"]
-        self.pid = found["pid"]
+        self.id = id
+        self.time = time
+        self.pid = pid
         self.kind = keep(kind, kind)
         self.program = keep(program, program)
         self.fingerprint = keep(fingerprint, fingerprint)
@@ -168,20 +180,31 @@ def whole(row: "Row") -> "Optional[Record]":
 # --- a store
 
 
-def _front(path: str, content: "bytes | OSError", problems: Problems) -> "Optional[Row]":
-    """Return the part before the header, as we write it; otherwise the whole record."""
+def _fronts(records: "Sequence[tuple[str, bytes | OSError]]") -> "Sequence[Any]":
+    """Return the parts before the headers, as we write them, or None for other records."""
+    fronts = [
+        content.partition(_FRONT_END)[0]
+        if isinstance(content, bytes) and content.startswith(_FRONT_START)
+        else b""
+        for _, content in records
+    ]
+    found = _decoded(b"[%s}]" % b"},".join(fronts))
+    if found is not None and len(found) == len(fronts):
+        return found  # type: ignore[no-any-return]
+    return [_decoded(front + b"}") for front in fronts]
+
+
+def _decoded(front: bytes) -> "Any":
+    try:
+        return decode(front.decode("ascii"))
+    except (ValueError, RecursionError):
+        return None
+
+
+def _without_front(path: str, content: "bytes | OSError", problems: Problems) -> "Optional[Row]":
     if isinstance(content, OSError):
         problems.add_error(path, content)
         return None
-    if content.startswith(_FRONT_START):
-        front = content.partition(_FRONT_END)[0]
-        try:
-            row: Row = decode(front.decode("ascii") + "}")
-        except ValueError:
-            pass
-        else:
-            if _has_types(row):
-                return row
     return _checked(_loaded_file(path), problems)
 
 
@@ -209,32 +232,31 @@ def _checked(value: "Any", problems: Problems) -> "Optional[Row]":
     schema = value.get("schema") if isinstance(value, dict) else None
     if isinstance(schema, int) and schema > SCHEMA:
         problems.add_newer()
-    elif schema != SCHEMA or not _has_types(value) or not isinstance(value.get("text"), str):
+    elif schema != SCHEMA or _listed(value) is None or not isinstance(value.get("text"), str):
         problems.add_foreign()
     else:
         return dict(value)
     return None
 
 
+_values = itemgetter("id", "time", "pid", "kind", "program", "fingerprint", "summary", "where")
 _NULL = type(None)
+_TYPES = frozenset(
+    (str, time, pid, str, program, str, str, where)
+    for time in (str, _NULL)
+    for pid in (int, _NULL)
+    for program in (str, _NULL)
+    for where in (str, _NULL)
+)
 
 
-def _has_types(value: "dict[str, Any]") -> bool:
-    """Return whether the listed values have the right types; others are shown as they are."""
+def _listed(record: "Any") -> "Optional[Sequence[Any]]":
+    """Return the listed values if they have the right types; others are shown as they are."""
     try:
-        return (
-            type(value["id"])
-            is type(value["kind"])
-            is type(value["fingerprint"])
-            is type(value["summary"])
-            is str
-            and type(value["time"]) in (str, _NULL)
-            and type(value["program"]) in (str, _NULL)
-            and type(value["where"]) in (str, _NULL)
-            and type(value["pid"]) in (int, _NULL)
-        )
-    except KeyError:
-        return False
+        values: tuple[Any, ...] = _values(record)
+    except (KeyError, TypeError):
+        return None
+    return values if tuple(map(type, values)) in _TYPES else None
 
 
 # --- files
