@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 1  # the one that we can read
 # The keys before the header in a record, and so in the first bytes of its file.
-_FRONT = 2048  # bytes, as good as always enough
+_FRONT = 2048  # bytes, of which 500 are usual; of a longer one the whole record is read
 _ADDED = ("seen", "first", "until")  # to a row
 _LARGEST_RECORD = 1 << 26  # bytes
 _FRONT_START = b'{"schema":%d,' % SCHEMA
