@@ -7,32 +7,20 @@ files at each crash would take half of the time from the exception to the exit. 
 comments, because annotations would take 0.3 % of it.
 """
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    import sys
-    from _thread import _count, allocate_lock, get_native_id
-    from os import F_TLOCK, F_ULOCK, fstat, getpid, lockf, lseek, write
-    from time import time_ns
-    from types import TracebackType  # noqa: F401
-    from typing import Any
-
-    from crashenv._wire import header, timestamp
-
-    state: Any = None  # of the start
+if "":  # for type checkers
+    from crashenv._held import *
 
 # Shared by threads that crash at the same time. Each may execute this; the first one counts.
-for name, value in (
-    ("lock", allocate_lock()),  # held while writing, and to change the output
-    ("guard", allocate_lock()),  # protects taps, the streams whose writes are copied
-    ("taps", {}),
-    ("reported", 0),  # id() of the exception that was reported
-    ("stored", 0),  # id() of an exception that is not a crash
-    ("progress", 0),
-    ("forking", 0),
-    ("may_import", True),
-    ("awaits_forks", False),
-):
-    vars(state).setdefault(name, value)
+share = vars(state).setdefault
+share("lock", allocate_lock())  # held while writing, and to change the output
+share("guard", allocate_lock())  # protects taps, the streams whose writes are copied
+share("taps", {})
+share("reported", 0)  # id() of the exception that was reported
+share("stored", 0)  # id() of an exception that is not a crash
+share("progress", 0)
+share("forking", 0)
+share("may_import", True)
+share("awaits_forks", False)
 # The outermost frame of an uncaught exception in the main thread is in one of these modules.
 OUTERMOST = ("__main__", "runpy")
 IS_WHOLE = header, timestamp  # raises NameError if _wire.py is empty, after a full disk
@@ -62,7 +50,8 @@ def excepthook(original, kind, value, traceback):
             and value is getattr(sys, LAST, None)
             and value.__context__ is value.__cause__ is None
             and value.args.__class__ is tuple
-            and all(arg.__class__ is str and len(arg) < MOST_TEXT for arg in value.args)
+            and {str}.issuperset(map(type, value.args))
+            and sum(map(len, value.args)) < MOST_TEXT
             and "__notes__" not in value.__dict__
             and type(stream).__module__ == "_io"
             and "write" not in (attributes := stream.__dict__)

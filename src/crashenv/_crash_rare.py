@@ -7,16 +7,7 @@ forked child. No reference to an exception is kept: its frames, and the objects 
 would live longer than without us.
 """
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    import sys
-    from _thread import _count, allocate_lock, get_ident
-    from collections.abc import Callable, Iterator
-    from os import F_TLOCK, fstat, lockf, write
-    from time import monotonic, sleep
-    from types import FrameType, TracebackType
-    from typing import Any
-
+if "":  # for type checkers
     from crashenv._crash import (
         LAST,
         NOT_CRASHES,
@@ -24,10 +15,9 @@ if TYPE_CHECKING:
         SMALL_LIMIT,
         describe,
         message_lines,
-        state,
         unlock_record,
     )
-    from crashenv._wire import LONGEST_VALUE, OMISSION, header
+    from crashenv._held import *
 
 PAUSE = 0.005  # seconds between two tries of a full pipe or of a record lock
 PATIENCE = 1.0  # seconds to wait for a lock while its holder makes no progress

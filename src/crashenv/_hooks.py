@@ -7,14 +7,8 @@ that were taken at the start. Each function is named after its stub. Its argumen
 function that the stub replaces, and the stub's arguments.
 """
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    import sys
-    from _thread import get_ident
-    from os import fstat
-    from typing import Any
-
-    state: Any = None  # of the start
+if "":  # for type checkers
+    from crashenv._held import *
 
 
 def report(entry: str, value: "Any", *args: "Any") -> "Any":

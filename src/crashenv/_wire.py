@@ -40,8 +40,10 @@ LONGEST_VALUE = 1024
 def header(fields, size, longest=LONGEST_VALUE):
     # type: (list[tuple[str, str]], int, int) -> bytes
     """The header line of a body of ``size`` bytes; a value has ``longest`` bytes at most."""
-    items = ["%s=%s" % (key, quote(value, longest)) for key, value in fields]
-    return b"%s %s bytes=%d\n" % (PREFIX, " ".join(items).encode("ascii"), size)
+    text = ""
+    for key, value in fields:
+        text += " " + key + "=" + quote(value, longest)
+    return PREFIX + text.encode("ascii") + b" bytes=%d\n" % size
 
 
 def quote(text, longest=LONGEST_VALUE):
