@@ -173,6 +173,37 @@ class Replaced(ProgramTest):
                 (report,) = result.reports
                 self.assertIn("boom", report.body)
 
+    def test_imports_by_the_program(self) -> None:
+        """The interpreter's hooks print source lines with the program's ``__import__``."""
+        for replaced in ("print('import', name); return usual(name, *a, **k)", "1/0"):
+            for ending in (
+                "raise ValueError('boom')",
+                "_thread.start_new_thread(broken.__del__, ())\n"
+                "lock.acquire()\n"
+                "while _thread._count(): time.sleep(0.01)",
+                "del broken; raise ValueError('boom')",
+            ):
+                with self.subTest(ending, replaced=replaced):
+                    path = self.write(
+                        "app.py",
+                        "import _thread, builtins, time\n"
+                        "class Broken:\n"
+                        "    def __del__(self): lock.release(); raise KeyError('x')\n"
+                        "broken, lock = Broken(), _thread.allocate_lock()\n"
+                        "lock.acquire()\n"
+                        "usual = builtins.__import__\n"
+                        "def replaced(name, *a, **k): %s\n"
+                        "builtins.__import__ = replaced\n"
+                        "%s\n" % (replaced, ending),
+                    )
+                    self.assertEqual(len(self.run_both([path]).reports), 1)
+
+    def test_getattr_of_the_main_module(self) -> None:
+        self.check_reports(
+            "def __getattr__(name): print(name); raise KeyError(name)\nraise ValueError('boom')",
+            "exception",
+        )
+
 
 class Threads(ProgramTest):
     def check_thread(self, before: str) -> None:

@@ -84,9 +84,14 @@ def excepthook(original, kind, value, traceback):
     state.reported = id(value)
     parts: list[str] = []
     attributes["write"] = parts.append
+    # The original imports traceback by the __builtins__ of this frame (PyImport_Import), which
+    # are a copy. The program may have replaced __import__.
+    names = globals()
+    names["__builtins__"] = state.use.__globals__["__builtins__"]
     try:
         original(kind, value, traceback)
     finally:
+        names["__builtins__"] = state.taken["__builtins__"]
         del attributes["write"]
         text = "".join(parts)
         try:
@@ -144,7 +149,8 @@ def program(output):
     The interpreter deletes ``__main__.__file__`` when the program ends; later versions of 3.13
     delete it before they print the exception.
     """
-    name = getattr(sys.modules.get("__main__"), "__file__", None)
+    # Without a function of the program, such as a module's __getattr__ (PEP 562).
+    name = getattr(sys.modules.get("__main__"), "__dict__", {}).get("__file__")
     if type(name) is str:
         return name
     name = (getattr(sys, "argv", None) or [""])[0]

@@ -67,11 +67,11 @@ def excepthook(
     room = make_room()
     crash = is_crash(value, traceback)
     reading = start_reading() if crash else None
-    change_limit(2 - room)
+    change_limit(3 - room)
     try:
-        original(kind, value, traceback)
+        call(original, kind, value, traceback)
     finally:
-        change_limit(room - 2)
+        change_limit(room - 3)
         if crash:
             report("exception", value, stop_reading(reading))
         change_limit(-room)
@@ -165,6 +165,16 @@ def is_crash(value: "BaseException", traceback: "TracebackType | None") -> bool:
     return True
 
 
+def pass_on(function: "Any", *args: "Any") -> None:
+    function(*args)
+
+
+# The interpreter's hooks import io or traceback by the __builtins__ of the frame that calls them
+# (PyImport_Import). Ours are a copy, and the program may have replaced __import__.
+call: "Any" = pass_on
+call = type(call)(call.__code__, {"__builtins__": state.use.__globals__["__builtins__"]})
+
+
 def is_called_by_program() -> bool:
     """Return whether there are frames below ours, which are those of this file and the stub."""
     frame: FrameType | None = sys._getframe()
@@ -222,12 +232,12 @@ def unraisablehook(original: "Any", unraisable: "sys.UnraisableHookArgs") -> Non
     """The code for ``sys.unraisablehook``, which gets the exception of a raw thread."""
     value, output = unraisable.exc_value, state.output
     if value is None or output.threads == "ignore" or is_exit(value):
-        original(unraisable)
+        call(original, unraisable)
         return
     message = str(unraisable.err_msg or "")
     reading = start_reading()
     try:
-        original(unraisable)
+        call(original, unraisable)
     finally:
         if unraisable.object is None:  # from 3.13 on: "... <function load at 0x7f...>"
             name = message.partition("<function ")[2].partition(" at ")[0]

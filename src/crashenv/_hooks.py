@@ -33,7 +33,18 @@ def unraisablehook(original: "Any", *args: "Any") -> None:
     if not is_of_raw_thread(*args) or not report(
         "unraisablehook", args[0].exc_value, original, *args
     ):
-        original(*args)
+        call(original, *args)
+
+
+def call(original: "Any", *args: "Any") -> None:
+    """Let it import modules by the program's ``__builtins__``, see ``call`` of ``_crash``."""
+    calling: Any = pass_on
+    names = {"__builtins__": state.use.__globals__["__builtins__"]}
+    type(calling)(calling.__code__, names)(original, *args)
+
+
+def pass_on(function: "Any", *args: "Any") -> None:
+    function(*args)
 
 
 def is_of_raw_thread(unraisable: "Any" = None, *more: "Any") -> bool:
