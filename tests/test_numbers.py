@@ -187,6 +187,37 @@ class Summary(FileTest):
         self.assertIn(b"crashenv: cannot write", self.unwritable().stderr)
 
 
+class Special(MonitorTest):
+    """A device must not be replaced by a file, and nobody waits for a FIFO's reader."""
+
+    OPTIONS = {"--metrics": b"# HELP", "--junit": b"<?xml", "--summary": b"### 1 crash"}
+
+    def test_fifo(self) -> None:
+        for option, beginning in self.OPTIONS.items():
+            with self.subTest(option):
+                path = self.folder / option
+                os.mkfifo(path)
+                result = self.run_monitored(RAISES, "-q", option, str(path))
+                self.assertEqual(result.status, 1)
+                self.assertIn(b"crashenv: cannot write", result.stderr)
+                reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+                result = self.run_monitored(RAISES, "-q", option, str(path))
+                self.assertTrue(os.read(reader, 100).lstrip().startswith(beginning))
+                os.close(reader)
+                self.assertNotIn(b"crashenv:", result.stderr)
+                self.assertTrue(stat.S_ISFIFO(os.lstat(path).st_mode))
+
+    def test_symbolic_link(self) -> None:
+        for option in self.OPTIONS:
+            with self.subTest(option):
+                link, file = self.folder / "link", self.folder / option
+                link.symlink_to(file)
+                self.run_monitored(RAISES, "-q", option, str(link))
+                self.assertTrue(link.is_symlink())
+                self.assertGreater(file.stat().st_size, 0)
+                link.unlink()
+
+
 class Collected(MonitorTest):
     def test_of_collect_too(self) -> None:
         path = Path(self.folder) / "x.prom"

@@ -128,10 +128,10 @@ def _labels(**values: str) -> str:
 
 def _read(path: str) -> "Iterator[tuple[str, str, float]]":
     """Yield what an earlier monitor wrote, and ignore everything else."""
+    if not os.path.isfile(path):  # to open a FIFO would wait for its writer
+        return
     try:
         with open(path, "rb") as file:
-            if not os.path.isfile(path):
-                return
             lines = file.read(_MOST_BYTES).decode("utf-8", "replace").split("\n")
     except OSError:
         return
