@@ -263,10 +263,25 @@ class Shells(PeopleTest):
             ("crashenv do", 1, "doctor"),
             ("crashenv list --tr", 2, "--tracebacks"),
             ("crashenv run --max-", 2, "--max-records --max-size"),
+            ("crashenv run -- python --v", 4, ""),
+            ("crashenv list ", 2, ""),  # by readline, which quotes names with spaces
         ):
             program = self.write("ask.sh", ask % (script, words, index))
             done = subprocess.run(["bash", program], capture_output=True, timeout=DEADLINE)
             self.assertEqual(done.stdout.decode().strip(), expected, done.stderr)
+
+    def test_zsh_completes_at_the_first_time(self) -> None:
+        if shutil.which("zsh") is None:
+            self.skipTest("needs zsh")
+        self.write("_crashenv", self.output("completion", "zsh"))
+        ask = """
+            fpath=(%s); autoload -Uz _crashenv
+            _describe() { print ${(P)2} }
+            words=(crashenv ''); CURRENT=2; _crashenv
+            """
+        program = self.write("ask.zsh", ask % self.folder)
+        done = subprocess.run(["zsh", "-f", program], capture_output=True, timeout=DEADLINE)
+        self.assertIn("prune:remove", done.stdout.decode(), done.stderr)
 
     def test_each_command_and_option_is_there(self) -> None:
         help = self.output("--help").partition("commands:\n")[2]

@@ -70,12 +70,12 @@ _crashenv() {
   case ${COMP_WORDS[1]} in
 %s    *) words= ;;
   esac
-  case $word in
-    -*) COMPREPLY=($(compgen -W "$words" -- "$word")) ;;
-    *) COMPREPLY=($(compgen -f -- "$word")) ;;
-  esac
+  # Whatever is not completed here is the name of a file, or belongs to the COMMAND of "run".
+  COMPREPLY=()
+  [[ $word != -* || " ${COMP_WORDS[*]:0:COMP_CWORD} " == *" -- "* ]] ||
+    COMPREPLY=($(compgen -W "$words" -- "$word"))
 }
-complete -o filenames -F _crashenv crashenv
+complete -o default -F _crashenv crashenv
 """ % (names, cases)
 
 
@@ -112,7 +112,11 @@ _crashenv() {
   case $command in
 %s  esac
 }
-compdef _crashenv crashenv
+if [[ $funcstack[1] == _crashenv ]]; then  # loaded from fpath for the first completion
+  _crashenv "$@"
+else
+  compdef _crashenv crashenv
+fi
 """ % (text, "".join(cases))
 
 
