@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import unittest
 from typing import Any
 
@@ -202,6 +203,31 @@ class Workers(WatchedTest):
     def test_a_program_without_multiprocessing_does_not_load_it(self) -> None:
         program = "import sys; print(sorted(m for m in sys.modules if 'multiprocessing' in m))"
         self.assertEqual(self.check_silent(program).stdout, b"[]\n")
+
+    def test_search_without_an_import(self) -> None:
+        """modulefinder and pyclbr search the folder of a package that nobody has imported."""
+        folder = os.path.dirname(multiprocessing.__file__)
+        program = """
+            import json, importlib.machinery, pyclbr
+            print(importlib.machinery.PathFinder.find_spec('pool', [%r]).origin)
+            print(*pyclbr.readmodule('multiprocessing.pool'))
+            1/0
+            """
+        for directory in (folder, None):
+            self.check_reports(program % folder, "exception", cwd=directory)
+
+    @unittest.skipUnless("fork" in METHODS, "needs fork")
+    def test_emptied_cache_of_finders(self) -> None:
+        program = """
+            import sys
+            sys.path_importer_cache.clear()
+            import multiprocessing
+            def work(): raise ValueError
+            worker = multiprocessing.get_context("fork").Process(target=work)
+            worker.start()
+            worker.join()
+            """
+        self.check_reports(program, "process")
 
     def test_process_class_looks_untouched(self) -> None:
         self.check_silent(

@@ -132,7 +132,9 @@ def patch_threading(names: "dict[str, Any]") -> None:
 def forked(original: "Any") -> None:
     """In a forked child."""
     output = state.output
-    if "multiprocess" in sys.modules or "billiard" in sys.modules:
+    # If the program emptied sys.path_importer_cache, our finder has not seen multiprocessing.
+    is_seen = "is_watched" in vars(state) or "multiprocessing.process" not in sys.modules
+    if "multiprocess" in sys.modules or "billiard" in sys.modules or not is_seen:
         try:
             from crashenv._seldom import workers
 
@@ -152,22 +154,31 @@ def forked(original: "Any") -> None:
 
 
 def find_spec(original: "Any", name: str, target: "Any" = None) -> "Any":
-    """Replace our finder for a package's folder by the usual one at the first search."""
-    for folder in sys.modules[name.rpartition(".")[0]].__path__:
-        if sys.path_importer_cache.get(folder) is state.finder:
-            for hook in sys.path_hooks:
-                try:
-                    finder = hook(folder)
-                except ImportError:
-                    continue
-                sys.path_importer_cache[folder] = finder
-                try:
-                    from crashenv._seldom import workers
+    """Replace our finder for a package's folder by the usual one at the first search.
 
-                    workers.watch(state, finder)
-                except Exception:  # a damaged installation
-                    pass
-                return finder.find_spec(name, target)
+    The package need not have been imported: modulefinder, pyclbr and others search its folder
+    themselves, and it may be the working directory. Then the folder is not known.
+    """
+    cache = sys.path_importer_cache
+    ours = [folder for folder, finder in list(cache.items()) if finder is state.finder]
+    path = getattr(sys.modules.get(name.rpartition(".")[0]), "__path__", ())
+    for folder in [folder for folder in ours if folder in path] or ours:
+        for hook in sys.path_hooks:
+            try:
+                finder = hook(folder)
+            except ImportError:
+                continue
+            cache[folder] = finder
+            try:
+                from crashenv._seldom import workers
+
+                workers.watch(state, finder)
+            except Exception:  # a damaged installation
+                pass
+            spec = finder.find_spec(name, target)
+            if spec is not None:
+                return spec
+            break
     return None
 
 
