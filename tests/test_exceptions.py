@@ -311,6 +311,32 @@ sys.stderr = Slots(sys.stderr)
 """
         )
 
+    def test_proxy(self) -> None:
+        """It may have another stream for each thread: a writer of ours would hide this."""
+        self.check_reports(
+            """
+            import sys, threading
+            local = threading.local()
+            class Proxy:
+                def __getattr__(self, name):
+                    return getattr(getattr(local, 'stream', sys.__stderr__), name)
+            class Printing(Exception):
+                def __str__(self):
+                    if not threads:  # it is formatted once more for the report
+                        threads.append(threading.Thread(target=work))
+                        threads[0].start()
+                        threads[0].join()
+                    return 'boom'
+            def work():
+                local.stream = sys.__stdout__
+                print('to stdout', file=sys.stderr, flush=True)
+            threads = []
+            sys.stderr = Proxy()
+            raise Printing
+            """,
+            "exception",
+        )
+
     def test_replaced_write(self) -> None:
         self.check_broken(
             "import sys; w = sys.stderr.write; sys.stderr.write = lambda t: w(t.upper())"

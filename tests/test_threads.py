@@ -55,6 +55,21 @@ class Thread(ProgramTest):
             """
         )
 
+    def test_subclass_that_hides_its_attributes(self) -> None:
+        self.check_thread(
+            """
+            import threading
+            class Worker(threading.Thread):
+                def __getattribute__(self, name):
+                    if name == '__dict__': raise AttributeError(name)
+                    return super().__getattribute__(name)
+                def run(self): raise ValueError('in thread')
+            worker = Worker(name='w')
+            worker.start()
+            worker.join()
+            """
+        )
+
     def test_daemon(self) -> None:
         self.check_thread(THREAD.replace("target=work", "target=work, daemon=True"))
 

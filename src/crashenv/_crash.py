@@ -31,6 +31,7 @@ NOT_PLAIN = (*NOT_CRASHES, MemoryError)
 SMALL_LIMIT = 200  # recursion limit; below it, frames of crashenv would make a difference
 MOST_TEXT = 1 << 14  # characters of a message that is collected at once
 HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: a class that was not written in C
+flags_of: "Any" = vars(type)["__flags__"].__get__  # without the class's metaclass
 
 
 def excepthook(original, kind, value, traceback):
@@ -45,7 +46,7 @@ def excepthook(original, kind, value, traceback):
         output = state.output
         is_plain = (
             not _count()
-            and not kind.__flags__ & HEAP_TYPE
+            and not flags_of(kind) & HEAP_TYPE
             and not issubclass(kind, NOT_PLAIN)
             and value is getattr(sys, LAST, None)
             and value.__context__ is value.__cause__ is None

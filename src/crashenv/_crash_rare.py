@@ -259,7 +259,7 @@ def invoke(original: "Any", thread: "Any") -> "Any":
     for threads that exist already and for subclasses. An exception for another hook is
     reported here, so no frame of ours is on the stack when the hook is called.
     """
-    call_hook = thread.__dict__["_invoke_excepthook"]
+    call_hook = object.__getattribute__(thread, "__dict__")["_invoke_excepthook"]
     output, value = state.output, state.exc_info()[1]
     if output is None or value is None or output.threads == "ignore":
         return call_hook
@@ -372,10 +372,15 @@ def worker_in_silence(module: "Any") -> None:
 
 
 def can_be_read() -> bool:
-    """Return whether ``write`` of ``sys.stderr`` is in C: in Python it could see its callers."""
+    """Return whether ``write`` of ``sys.stderr`` is in C: in Python it could see its callers.
+
+    A ``__getattr__`` may return another stream to each thread.
+    """
     try:
         stream: Any = sys.stderr
-        return id(stream) in state.taps or is_of_c(stream.write)
+        if id(stream) in state.taps:
+            return True
+        return hasattr(type(stream), "write") and is_of_c(stream.write)
     except BaseException:  # stderr is None, or no ordinary stream
         return False
 

@@ -83,12 +83,17 @@ def at_exit(original: "Any") -> None:
 def invoke(original: "Any", thread: "Any") -> "Any":
     """The getter of ``Thread._invoke_excepthook``."""
     function = report("invoke", state.exc_info()[1], original, thread)
-    return thread.__dict__["_invoke_excepthook"] if function in (None, state) else function
+    return attributes(thread)["_invoke_excepthook"] if function in (None, state) else function
 
 
 def store(original: "Any", thread: "Any", function: "Any") -> None:
     """Its setter."""
-    thread.__dict__["_invoke_excepthook"] = function
+    attributes(thread)["_invoke_excepthook"] = function
+
+
+def attributes(thread: "Any") -> "Any":
+    """Return ``thread.__dict__`` without a ``__getattribute__`` of the program's class."""
+    return object.__getattribute__(thread, "__dict__")
 
 
 def register_at_fork(original: "Any", *args: "Any", **kwargs: "Any") -> "Any":
