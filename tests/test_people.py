@@ -245,6 +245,39 @@ class Stores(PeopleTest):
         self.assertEqual(os.stat(self.folder / "a" / "b").st_mode & 0o777, 0o700)
 
 
+class Streams(PeopleTest):
+    """A closed or full stream is no traceback."""
+
+    def with_streams(
+        self, redirections: str, *arguments: str
+    ) -> subprocess.CompletedProcess[bytes]:
+        command = [sys.executable, "-m", "crashenv", *arguments]
+        script = 'exec "$@" ' + redirections
+        return subprocess.run(
+            ["sh", "-c", script, "sh", *command],
+            capture_output=True,
+            env=self.env,
+            timeout=DEADLINE,
+        )
+
+    def test_streams(self) -> None:
+        log = self.file("crash.log", REPORT)
+        for arguments in (["list", log], ["show", log], ["parse", log], ["man"], ["--version"]):
+            with self.subTest(arguments):
+                self.assertEqual(self.with_streams(">&-", *arguments).returncode, 0)
+                self.assertEqual(self.with_streams("2>&-", *arguments).returncode, 0)
+                self.assertNotEqual(self.with_streams("", *arguments).stdout, b"")
+                full = self.with_streams(">/dev/full", *arguments)
+                self.assertEqual(full.returncode, 2)
+                self.assertRegex(full.stderr, rb"\Acrashenv .*: No space left on device\n\Z")
+        self.assertEqual(self.with_streams("2>&-", "list", "--no-such-option").returncode, 2)
+
+    def test_collect_without_input(self) -> None:
+        done = self.with_streams("<&-", "collect")
+        self.assertEqual(done.returncode, 2)
+        self.assertIn(b"standard input is closed", done.stderr)
+
+
 class Shells(PeopleTest):
     def output(self, *arguments: str) -> str:
         result = self.crashenv(*arguments)

@@ -12,7 +12,7 @@ import crashenv
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal as _signal
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from typing import NoReturn, TextIO
 else:
     import _signal
@@ -39,7 +39,7 @@ usage: crashenv COMMAND [ARGUMENT...]
        crashenv COMMAND --help
        crashenv --help | --version
 """
-_USAGE_ERROR = 2  # as argparse's
+_FAILURE = 2  # as argparse's, if the arguments are wrong
 
 
 def main(arguments: "Sequence[str] | None" = None) -> int:
@@ -48,8 +48,32 @@ def main(arguments: "Sequence[str] | None" = None) -> int:
         arguments = sys.argv[1:]
     _die_of_signals()
     name, rest = (arguments[0], arguments[1:]) if arguments else ("", ())
-    if name in COMMANDS:
+    if name not in ("run", "collect"):
+        # As print() does, write nothing if a stream is closed.
+        sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
+        sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
+    elif os.name == "posix":
         return _command(name, rest)
+    try:
+        status = _command(name, rest) if name in COMMANDS else _about(name)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        from errno import EINVAL, EPIPE
+
+        # The output cannot be written. On Windows, this is so if a pipe has no reader.
+        if os.name == "nt" and error.errno in (EPIPE, EINVAL):
+            status = 1
+        else:
+            status = _FAILURE
+            _complain("crashenv %s: %s\n" % (name, error.strerror or error))
+        os._exit(status)  # otherwise the interpreter would flush standard output, and complain
+    return status
+
+
+def _about(name: str) -> int:
     if name in ("-h", "--help", "help"):
         return _tell(_help(), sys.stdout)
     if name in ("-V", "--version"):
@@ -57,7 +81,15 @@ def main(arguments: "Sequence[str] | None" = None) -> int:
     if name:
         _tell("crashenv: there is no command %r%s\n" % (name, _suggestion(name)), sys.stderr)
     _tell(_USAGE, sys.stderr)
-    return _USAGE_ERROR
+    return _FAILURE
+
+
+def _complain(text: str) -> None:
+    try:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+    except OSError:
+        pass
 
 
 _MEANT = {"ls": "list", "log": "list", "logs": "list", "cat": "show", "view": "show"}
@@ -83,9 +115,7 @@ def _command(name: str, arguments: "Sequence[str]") -> int:
     module = COMMANDS[name][0]
     __import__(module)
     main = sys.modules[module].main
-    if not hasattr(_signal, "SIGPIPE"):
-        return _without_sigpipe(main, arguments)
-    if name != "run":  # the program would inherit it
+    if name != "run" and hasattr(_signal, "SIGPIPE"):  # the program would inherit it
         _signal.signal(_signal.SIGPIPE, _signal.SIG_DFL)
     status: int = main(arguments)
     return status
@@ -107,21 +137,6 @@ def _run(command: "Sequence[str]") -> "NoReturn":
     from crashenv._monitor import loop
 
     loop.run(options)
-
-
-def _without_sigpipe(main: "Callable[[Sequence[str]], int]", arguments: "Sequence[str]") -> int:
-    """Run it on Windows, where writing to a pipe without a reader is an ordinary error."""
-    try:
-        status = main(arguments)
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except OSError as error:
-        from errno import EINVAL, EPIPE
-
-        if error.filename is not None or error.errno not in (EPIPE, EINVAL):
-            raise
-        os._exit(1)  # otherwise the interpreter would flush standard output, and complain
-    return status
 
 
 def _help() -> str:

@@ -1,5 +1,6 @@
 """``crashenv collect``: a monitor that reads what its parent writes."""
 
+import os
 import sys
 
 from crashenv._cli import run
@@ -42,6 +43,10 @@ def main(arguments: "Sequence[str]") -> int:
 def _collect(values: "Values") -> int:
     if sys.platform not in ("linux", "win32"):
         raise UsageError("needs Linux or Windows")
+    try:
+        os.fstat(0)
+    except OSError:
+        raise UsageError("standard input is closed") from None
     leave_to_the_program()
     options = run.options(values)
     options.command = []

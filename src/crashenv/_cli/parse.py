@@ -96,4 +96,4 @@ def _print(frames: "list[Frame]") -> None:
     """Write past the buffer of sys.stdout, so that a reader gets each record at once."""
     lines = "".join([to_json(record(frame)) + "\n" for frame in frames]).encode("ascii")
     while lines:
-        lines = lines[os.write(1, lines) :]
+        lines = lines[os.write(sys.stdout.fileno(), lines) :]
