@@ -55,6 +55,17 @@ class Thread(ProgramTest):
             """
         )
 
+    def test_thread_without_init(self) -> None:
+        self.check_silent(
+            """
+            import inspect, threading
+            thread = threading.Thread.__new__(threading.Thread)
+            print(hasattr(thread, '_invoke_excepthook'))
+            try: print(thread._invoke_excepthook)
+            except AttributeError as error: print(error)
+            """
+        )
+
     def test_subclass_that_hides_its_attributes(self) -> None:
         self.check_thread(
             """

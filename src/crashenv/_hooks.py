@@ -82,6 +82,9 @@ def at_exit(original: "Any") -> None:
 
 def invoke(original: "Any", thread: "Any") -> "Any":
     """The getter of ``Thread._invoke_excepthook``."""
+    if "_invoke_excepthook" not in attributes(thread):  # its __init__ was not called yet
+        name = type(thread).__name__
+        raise AttributeError("%r object has no attribute '_invoke_excepthook'" % name)
     function = report("invoke", state.exc_info()[1], original, thread)
     return attributes(thread)["_invoke_excepthook"] if function in (None, state) else function
 
