@@ -37,7 +37,7 @@ def unraisablehook(original: "Any", *args: "Any") -> None:
 
 
 def call(original: "Any", *args: "Any") -> None:
-    """Let it import modules by the program's ``__builtins__``, see ``call`` of ``_crash``."""
+    """Let it import modules by the program's ``__builtins__``, see ``call`` of ``_crash_rare``."""
     calling: Any = pass_on
     names = {"__builtins__": state.use.__globals__["__builtins__"]}
     type(calling)(calling.__code__, names)(original, *args)
