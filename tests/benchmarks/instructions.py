@@ -61,13 +61,15 @@ class InstructionBenchmarks:
             unset,
             self._count(self._commented),
         )
+        bare = self._count(self._bare)
+        what = "start through `sitecustomize/`, unset / bare"
         folder = {"PYTHONPATH": self._sitecustomize}
-        yield _ratio(
-            "start through `sitecustomize/`, unset / bare",
-            1.010,
-            self._count(self._bare, folder),
-            self._count(self._bare),
-        )
+        yield _ratio(what, 1.010, self._count(self._bare, folder), bare)
+        empty = self._folder / "empty" / "sitecustomize"
+        empty.mkdir(parents=True)
+        folder = {"PYTHONPATH": str(empty)}
+        what = "its floor: the same, with an empty folder"
+        yield _ratio(what, None, self._count(self._bare, folder), bare)
         yield self._crash_row()
         yield self._imports_row()
 
