@@ -192,6 +192,10 @@ class Values(ProgramTest):
         kept = len(report.body.encode()) - len("\n[crashenv:  bytes left out]\n%d" % left_out)
         self.assertEqual(kept + left_out, len(result.stderr))
 
+    def test_long_message_without_the_type_in_a_source_line(self) -> None:
+        """From 3.13 on, and on PyPy, the type and the message are printed as one piece."""
+        self.check_exception("kind = ValueError\nraise kind('x' * 100_000)")
+
     def test_stderr_in_another_encoding(self) -> None:
         result = self.run_both(
             "raise ValueError('gr\\u00fc\\u00df')", env={"PYTHONIOENCODING": "ascii"}

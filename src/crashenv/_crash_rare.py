@@ -519,7 +519,7 @@ def whole(
         parts = None
     if parts is None:
         parts = formatted(heading, value)
-    if not any(kind in part for part in parts if len(part) <= SLICE):
+    if not any(kind in part[:SLICE] for part in parts):
         # The interpreter writes what it cannot print past sys.stderr (_PyObject_Dump).
         parts.append(kind + "\n")
     fields = list(fields)
