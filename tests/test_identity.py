@@ -237,6 +237,9 @@ class Lost(IdentityTest):
                 self.check_reports(program, "exception", output=output, cwd=self.folder)
                 self.assertEqual((self.folder / "victim").read_bytes(), b"")
 
+    def test_program_has_loaded_what_makes_the_next_copy(self) -> None:
+        self.check_reports("import fcntl\n" + FD + "os.closerange(fd + 1, 4096)\n1/0", "exception")
+
     def test_report_never_lands_in_a_file_opened_afterwards(self) -> None:
         program = "import os; os.closerange(3, 4096)\n" + VICTIM + THREAD + "\n1/0"
         for output in OUTPUTS:

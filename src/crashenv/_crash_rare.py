@@ -960,7 +960,8 @@ def dup_high(descriptor: int) -> int:
         if not is_open(number):
             if fcntl is None:
                 return int(posix.dup2(descriptor, number, False))
-            return int(fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, number))
+            command = getattr(fcntl, "F_DUPFD_CLOEXEC", 1030)  # of Linux; PyPy has no name for it
+            return int(fcntl.fcntl(descriptor, command, number))
         number -= 1
     return int(posix.dup(descriptor))
 

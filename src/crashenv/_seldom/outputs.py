@@ -301,13 +301,14 @@ def duplicate_high(fd: int) -> int:
     if os.name == "nt":
         return windows.duplicate_high(fd)
     try:
-        from fcntl import F_DUPFD_CLOEXEC, fcntl
+        import fcntl
     except ImportError:  # WebAssembly
         return os.dup(fd)
+    command = getattr(fcntl, "F_DUPFD_CLOEXEC", 1030)  # of Linux; PyPy has no name for it
     high = min(os.sysconf("SC_OPEN_MAX"), 4096)
     for number in (high - 1, high - 64, high // 2, 3):
         try:
-            return int(fcntl(fd, F_DUPFD_CLOEXEC, number))
+            return int(fcntl.fcntl(fd, command, number))
         except OSError:  # EMFILE: no number is free from there on; EINVAL: above the limit
             pass
     return os.dup(fd)
