@@ -262,7 +262,6 @@ sys.stderr = Broken()
 """
         )
 
-    @unittest.skipIf(PYPY, "its hook is in Python, and prints the frames of an error in it")
     def test_errors_are_strict(self) -> None:
         source = "import sys; sys.stderr.reconfigure(encoding='ascii', errors='strict')"
         for cause in ("raise ValueError('\\u00e9')", "exec(compile('1/0', '\\u00e9', 'exec'))"):

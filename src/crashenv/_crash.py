@@ -87,7 +87,7 @@ def excepthook(original, kind, value, traceback):
     attributes["write"] = parts.append
     # The original imports traceback by the __builtins__ of this frame (PyImport_Import), which
     # are a copy. The program may have replaced __import__.
-    names = globals()
+    names = rest.__globals__
     names["__builtins__"] = state.use.__globals__["__builtins__"]
     try:
         original(kind, value, traceback)
@@ -124,7 +124,7 @@ def excepthook(original, kind, value, traceback):
 def rest():
     # type: () -> dict[str, Any]
     """Return the namespace, with the second half in it. It raises what an audit hook raises."""
-    names, code = globals(), state.hold["_crash_rare"]
+    names, code = rest.__globals__, state.hold["_crash_rare"]
     if "report" not in names:
         state.exec(state.loads(code[16:]) if code.__class__ is bytes else code, names)
     return names if names["is_open"] else {}  # its last name; KeyError if the file is cut off

@@ -277,11 +277,11 @@ def invoke(original: "Any", thread: "Any") -> "Any":
             return call_hook
         hook = names.get("excepthook", state.genuine[0])
         if any(hook is genuine for genuine in state.genuine) and can_be_read():
-            return lambda crashed: crash_of_thread(call_hook, crashed)
+            return crash_of_thread.__get__(call_hook)  # a bound method has no frame
         name = name_of(thread)
         report("thread", value, None, "Exception in thread %s:\n" % name, name)
         if output.threads == "fatal":
-            return lambda crashed: fatal_crash(call_hook, crashed)
+            return fatal_crash.__get__(call_hook)
     except BaseException:
         pass
     finally:

@@ -15,6 +15,9 @@ def hook_in(state: "Any", is_first: bool) -> None:
         import atexit
 
         atexit.register(state.stub("at_exit", None))
+    hide = getattr(sys.modules.get("__pypy__"), "hidden_applevel", None)
+    if hide is not None:
+        _hide_frames(state, hide)
     os: Any = __import__("os")
     if not hasattr(os, "register_at_fork"):
         _hook_into_thread(state)
@@ -26,6 +29,35 @@ def hook_in(state: "Any", is_first: bool) -> None:
     if finder is not state.finder:
         workers.patch(state)
         workers.watch(state, finder)
+
+
+def _hide_frames(state: "Any", hide: "Any") -> None:
+    """Mark our code as PyPy's own, whose frames are in no traceback and no stack.
+
+    PyPy's hook is in Python: it raises what a hostile exception raises, and the
+    interpreter prints the traceback of that, which would begin with our frames. In hidden
+    code, globals() returns those of its caller.
+    """
+    execute = state.exec
+    function: Any = type(_hide_frames)
+    (cell,) = (lambda: state).__closure__ or ()
+
+    def hide_functions(code: "Any") -> None:
+        for inner in code.co_consts:
+            if type(inner) is type(code):
+                hide_functions(inner)
+                cells = (cell,) * len(inner.co_freevars) or None
+                hide(function(inner, {}, "", None, cells))
+
+    def execute_hidden(code: "Any", names: "dict[str, Any]") -> None:
+        try:
+            hide_functions(code)
+        except Exception:  # another version of PyPy
+            pass
+        execute(code, names)
+
+    hide(state.excepthook)  # all stubs have the same code
+    state.exec = execute_hidden
 
 
 def _hook_into_thread(state: "Any") -> None:
