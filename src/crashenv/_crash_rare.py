@@ -104,6 +104,8 @@ def at_exit(original: "Any") -> None:
         if getattr(sys, "excepthook", None) is state.excepthook:
             return  # the hook has seen it, if it was a crash
         traceback = sys.last_traceback
+        if traceback is not None and not hasattr(traceback, "tb_frame"):
+            traceback = traceback_of(value)  # PyPy stores what a property of the program returns
         if traceback is None:
             was_handled = not issubclass(type(value), SyntaxError)
         else:
