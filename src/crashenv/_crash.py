@@ -172,7 +172,7 @@ def message_lines(parts, kind):
         part = parts[index]
         if index and parts[index - 1] == ": ":
             return part.count("\n") + 1
-        first = part.partition(":")[0].rstrip()
+        first = part[:MOST_TEXT].partition(":")[0].rstrip()
         if first.endswith(kind) and "\n" not in first:
             return max(1, part.count("\n"))
     return 0
