@@ -9,7 +9,7 @@ from collections.abc import Collection
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
-from tests.driver import INSTALLED, ROOT, CommandTest, importable, run
+from tests.driver import INSTALLED, ROOT, CommandTest, importable, needs_monitor, run
 from tests.test_stream import report
 
 if not INSTALLED:
@@ -166,6 +166,7 @@ class Processes(CommandTest):
         self.assertEqual(names, set(ours))
 
     @unittest.skipUnless(sys.platform == "linux", "needs crashenv run")
+    @needs_monitor
     def test_run_imports_options_only_if_there_are_some(self) -> None:
         source = "import os, sys\nfrom crashenv.__main__ import main\n"
         source += "from crashenv._monitor import loop\nloop._FIRST_LOOK = 3600\nend = os._exit\n"

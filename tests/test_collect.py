@@ -22,6 +22,8 @@ from tests.driver import (
     wait_until,
 )
 
+needs_pidfd = unittest.skipUnless(hasattr(os, "pidfd_open"), "needs pidfd_open")
+
 
 class Collect(CommandTest):
     def setUp(self) -> None:
@@ -45,12 +47,14 @@ class Collect(CommandTest):
         self.assertEqual(record["summary"], "ZeroDivisionError: division by zero")
         self.assertIn("service.py", record["command"][1])
 
+    @needs_pidfd
     def test_sigkill_of_the_program(self) -> None:
         result = self.program(self.START + "os.kill(os.getpid(), 9)")
         self.assertEqual(result.status, -9)
         (record,) = self.kept(1)
         self.assertEqual((record["kind"], record["summary"]), ("death", "killed by SIGKILL"))
 
+    @needs_pidfd
     def test_native_crash_is_one_record(self) -> None:
         self.program(self.START + "os.abort()")
         (record,) = self.kept(1)

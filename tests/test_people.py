@@ -14,7 +14,7 @@ import termios
 import unittest
 from typing import Any
 
-from tests.driver import DEADLINE, PYPY, CommandTest
+from tests.driver import DEADLINE, HAS_MONITOR, CommandTest
 from tests.test_logs import DUMP, REPORT, TRACEBACK
 
 DEATH = {
@@ -124,7 +124,7 @@ class Answers(PeopleTest):
             result = self.crashenv(command, "--" + hostile)
             self.assertIn(shown, result.stderr.decode(), command)
             self.assertNotIn(b"\x1b", result.stderr, command)
-        if PYPY:  # which cannot be the monitor
+        if not HAS_MONITOR:
             return
         result = self.crashenv("run", hostile)
         self.assertEqual(result.stderr.decode().partition(": No such")[0], "crashenv: " + shown)

@@ -22,6 +22,7 @@ from tests.driver import (
     importable,
     monitor,
     monitor_environment,
+    needs_monitor,
     run,
     wait_until,
 )
@@ -156,6 +157,7 @@ class EndingTest(MonitorTest):
             os.close(ours)
             os.close(theirs)
 
+    @needs_monitor
     def test_modules_of_the_program_are_not_the_monitors(self) -> None:
         for name in ("fcntl", "resource", "select", "_ctypes", "time"):
             self.write("app/%s.py" % name, "raise RuntimeError(__name__)\n")

@@ -15,7 +15,7 @@ import unittest
 from pathlib import Path
 from typing import Any
 
-from tests.driver import DEADLINE, ROOT, SITECUSTOMIZE, MonitorTest, Result
+from tests.driver import DEADLINE, ROOT, SITECUSTOMIZE, MonitorTest, Result, needs_monitor
 
 README = (ROOT / "README.md").read_text()
 MANUAL = (ROOT / "docs" / "monitor.md").read_text()
@@ -66,6 +66,7 @@ class ExampleTest(MonitorTest):
 
 
 class ShellTest(ExampleTest):
+    @needs_monitor
     def test_command(self) -> None:
         (script,) = blocks("sh")
         result = self.run_words(["sh", "-c", script], cwd=self.folder / "app")
@@ -97,9 +98,11 @@ class DockerfileTest(ExampleTest):
         arrays = dict(re.findall(r"^(ENTRYPOINT|CMD) (\[.*\])$", text, re.M))
         return [*json.loads(arrays["ENTRYPOINT"]), *json.loads(arrays["CMD"])]
 
+    @needs_monitor
     def test_entrypoint(self) -> None:
         self.check_stored(self.run_words(self.words()), self.crash)
 
+    @needs_monitor
     def test_entrypoint_as_process_1(self) -> None:
         unshare = ["unshare", "--pid", "--fork", "--mount-proc"]
         if subprocess.run([*unshare, "true"], capture_output=True).returncode:
@@ -143,6 +146,7 @@ class KubernetesTest(ExampleTest):
         self.assertTrue(message.startswith("crashenv: report kind=exception "), message)
         self.assertLessEqual(len(message), 4096)
 
+    @needs_monitor
     def test_with_a_monitor(self) -> None:
         result, message = self.run_container("monitored")
         self.check_stored(result, self.crash)
@@ -194,6 +198,7 @@ class SystemdTest(ExampleTest):
         self.assertEqual(result.status, 1, str(result))
         self.assertTrue(log.read_text().startswith("crashenv: report kind=exception "))
 
+    @needs_monitor
     def test_monitor(self) -> None:
         unit = self.units()[1]
         result = self.run_words(shlex.split(unit["ExecStart"]))

@@ -25,6 +25,7 @@ from tests.driver import (
     Result,
     command,
     monitor,
+    needs_monitor,
     obey_permissions,
     run,
     wait_until,
@@ -237,6 +238,7 @@ class ReportTest(MonitorTest):
             result = self.run_monitored([SH, "-c", orphan % "" + " >/dev/null 2>&1 & exit 4"])
             self.assertEqual(result.status, 4)
 
+    @needs_monitor
     def test_orphans_report_is_kept(self) -> None:
         """It arrives after the program's end; the grace is long enough for a busy machine."""
         monitor = """

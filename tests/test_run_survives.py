@@ -9,7 +9,7 @@ import sys
 import unittest
 from typing import Any
 
-from tests.driver import MonitorTest, is_root, run
+from tests.driver import MonitorTest, is_root, needs_monitor, run
 
 _PR_CAPBSET_DROP = 24
 _CAP_KILL = 5
@@ -22,6 +22,7 @@ def lose_the_right_to_signal() -> None:
         raise OSError
 
 
+@needs_monitor
 class SurvivingTest(MonitorTest):
     def broken(self, patch: str, program: str, *options: str, **others: Any) -> list[str]:
         """Run ``program`` with a monitor that has executed ``patch``; return its stderr."""

@@ -16,10 +16,10 @@ from unittest import mock
 from tests.driver import (
     DEADLINE,
     INSTALLED,
-    PYPY,
     ROOT,
     MonitorTest,
     Result,
+    needs_monitor,
     run,
     wait_until,
 )
@@ -48,7 +48,7 @@ while time.monotonic() < end: time.sleep(0.1)
 """
 
 
-@unittest.skipIf(PYPY, "the monitor needs CPython")
+@needs_monitor
 class Unwatched(MonitorTest):
     """The programs run in a virtual environment that has no crashenv."""
 
