@@ -17,7 +17,15 @@ from typing import Any
 from unittest import mock
 
 from tests import driver
-from tests.driver import ROOT, SITECUSTOMIZE, ProgramTest, environment, obey_permissions, run
+from tests.driver import (
+    PYPY,
+    ROOT,
+    SITECUSTOMIZE,
+    ProgramTest,
+    environment,
+    obey_permissions,
+    run,
+)
 
 SOURCE = ROOT / "src" / "crashenv"
 DYING = {
@@ -141,7 +149,8 @@ class Installed(InstalledTest):
             sys.end = End()
             """
         self.write("sitecustomize.py", end)
-        self.assertIn(b"finalized", self.ending("-m", "crashenv", "--version")[1])
+        if not PYPY:  # which runs no finalizer at exit
+            self.assertIn(b"finalized", self.ending("-m", "crashenv", "--version")[1])
         self.assertNotIn(b"finalized", self.ending(script, "--version")[1])
         self.write("sitecustomize.py", "import atexit; atexit.register(print, 'at exit')")
         self.assertIn(b"at exit", self.ending(script, "--version")[1])
@@ -153,10 +162,10 @@ class Installed(InstalledTest):
         done = subprocess.run([script, "--version"], capture_output=True, text=True, check=False)
         self.assertRegex(done.stdout, r"^crashenv \d", done.stderr)
         for options, expected in ((["-c", "import re"], True), ([str(script), "--version"], False)):
-            command = [str(scripts / "python"), "-X", "importtime", *options]
+            command = [str(scripts / "python"), "-v", *options]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
-            names = [line.rpartition("|")[2].strip() for line in done.stderr.splitlines()]
-            self.assertEqual("re" in names, expected, done.stderr)
+            self.assertIn("\nimport 'site' #", done.stderr)
+            self.assertEqual("\nimport 're' #" in done.stderr, expected, done.stderr)
 
     def test_package_is_the_installed_one(self) -> None:
         result = run("import crashenv; print(crashenv.__file__)")
@@ -503,6 +512,7 @@ class Weight(ProgramTest):
         log = str(self.folder / "crash.log")
         for pydebug in ("crashfd={fd}", "crashfile=" + log, "crashfd={fd},crashsignal=USR2"):
             added = {n for n in self.modules(pydebug) - before if not n.startswith(OURS)}
+            added -= {"atexit"} if PYPY else set()  # in place of reference counting
             self.assertLessEqual(len(added), 1, added)
             self.assertIn("faulthandler", self.modules(pydebug))
 

@@ -92,7 +92,6 @@ class Replaced(ProgramTest):
         )
         self.check_exception(program)
 
-    @unittest.skipIf(PYPY, "needs sys.addaudithook as in CPython")
     def test_audit_hooks_that_raise(self) -> None:
         for event in EVENTS:
             with self.subTest(event):
@@ -100,7 +99,6 @@ class Replaced(ProgramTest):
                 bodies = [report.body for report in result.reports]
                 self.assertTrue(any("KeyError" in body for body in bodies), str(result))
 
-    @unittest.skipIf(PYPY, "needs sys.addaudithook as in CPython")
     def test_audit_hooks_that_raise_from_the_start(self) -> None:
         for events in (("exec",), ("marshal.loads",), ("exec", "import", "open")):
             with self.subTest(events):
@@ -110,7 +108,7 @@ class Replaced(ProgramTest):
                 self.assertIn("boom in raw thread", bodies[0])
                 self.assertIn("KeyError", bodies[1])
 
-    @unittest.skipIf(PYPY, "needs builtins as in CPython")
+    @unittest.skipIf(PYPY, "PyPy ignores the __builtins__ of a namespace")
     def test_builtins(self) -> None:
         for name in ("getattr", "str", "type", "len", "range", "hasattr", "min"):
             for line in ("1/0", DISPLACE + "\n1/0"):
@@ -130,7 +128,6 @@ class Replaced(ProgramTest):
                     source = "\n".join(["import sys", *lines, "raise KeyError('x')"])
                     self.check_reports(source, "exception")
 
-    @unittest.skipIf(PYPY, "needs sys.addaudithook as in CPython")
     def test_code_of_the_hooks_is_interrupted(self) -> None:
         """As by Ctrl-C, which an audit hook does here at the right moment."""
         needs_start_without_threading(self)
@@ -145,7 +142,6 @@ class Replaced(ProgramTest):
             """
         self.assertEqual(self.run_with(program).stdout, b"interrupted\n")
 
-    @unittest.skipIf(PYPY, "needs sys.addaudithook as in CPython")
     def test_search_for_a_module_is_forbidden(self) -> None:
         program = """
             import sys
@@ -248,10 +244,13 @@ class Threads(ProgramTest):
         self.assertEqual([r.kind for r in result.reports], ["thread"])
 
 
-@unittest.skipIf(PYPY, "PyPy frees objects later than at the moment of the crash")
+needs_counting = unittest.skipIf(PYPY, "needs reference counting")
+
+
 class Displaced(ProgramTest):
     """The report is written when the main thread has died, whatever follows."""
 
+    @needs_counting
     def test_hook_that_ends_the_process(self) -> None:
         for end in ("os._exit(3)", "os.kill(os.getpid(), 9)", "os.execv('/bin/true', ['true'])"):
             with self.subTest(end):
@@ -259,6 +258,7 @@ class Displaced(ProgramTest):
                 (report,) = self.run_both(program).reports
                 self.assertIn("ZeroDivisionError", report.body)
 
+    @needs_counting
     def test_exit_handler_that_ends_the_process(self) -> None:
         program = (
             "import atexit, os, sys\natexit.register(os._exit, 1)\n"
@@ -266,6 +266,7 @@ class Displaced(ProgramTest):
         )
         self.check_reports(program, "exception")
 
+    @needs_counting
     def test_another_thread_lives_on(self) -> None:
         program = """
             import os, signal, sys, threading, time
@@ -297,6 +298,7 @@ class Displaced(ProgramTest):
         (report,) = self.check_reports(["app.py"], "exception", cwd=self.folder)
         self.assertEqual(report.fields["program"], str(self.folder / "app.py"))
 
+    @unittest.skipIf(PYPY, "needs the C API")
     def test_exception_of_c_code_that_goes_on(self) -> None:
         program = (
             "import ctypes, sys\n"
@@ -434,7 +436,6 @@ class Starts(ProgramTest):
         self.assertEqual(path.read_bytes().count(b"kind=process"), 1, path.read_bytes())
 
 
-@unittest.skipIf(PYPY, "PyPy's faulthandler is another one")
 class Descriptors(ProgramTest):
     def test_dump_after_closing_all_and_opening_a_thousand(self) -> None:
         program = """

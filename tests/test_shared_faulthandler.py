@@ -129,7 +129,6 @@ class Shared(WatchedTest):
         result = self.check_silent(program)
         self.assertEqual(result.stdout, b"replaced\nFalse None False\n")
 
-    @unittest.skipIf(PYPY, "needs audit events")
     def test_code_that_cannot_be_executed(self) -> None:
         audit = """
             import sys
@@ -165,7 +164,6 @@ class Shared(WatchedTest):
         self.assertEqual(result.stdout, b"False\nFalse\n")
         self.assertIn("most recent call first", self.run_with(program, env={"DIE": "1"}).dump)
 
-    @unittest.skipIf(PYPY, "needs sys.addaudithook as in CPython")
     def test_replacement_that_cannot_be_loaded(self) -> None:
         """Then the program has faulthandler to itself, and sees it as without us."""
         program = """
