@@ -14,6 +14,7 @@ if "":  # for type checkers
         OUTERMOST,
         SMALL_LIMIT,
         describe,
+        loaded,
         message_lines,
         unlock_record,
     )
@@ -45,8 +46,8 @@ cause_of = BaseException.__dict__["__cause__"].__get__
 context_of = BaseException.__dict__["__context__"].__get__
 is_suppressed = BaseException.__dict__["__suppress_context__"].__get__
 # Without an import, which a program may forbid.
-posix: "Any" = sys.modules.get("posix") or sys.modules.get("nt")
-signals: "Any" = sys.modules.get("_signal")
+posix: "Any" = loaded("posix") or loaded("nt")
+signals: "Any" = loaded("_signal")
 # Our writes can raise these signals: no reader, RLIMIT_FSIZE, a background job's terminal.
 # They end or stop a program that restored their default action.
 WRITE_SIGNALS: "set[int]" = set()
@@ -134,7 +135,7 @@ def is_going_on(frame: "FrameType") -> bool:
 def is_of_main(frame: "FrameType") -> bool:
     """Return whether it is one of the main module, which may have changed its name."""
     names = frame.f_globals
-    main = sys.modules.get("__main__")
+    main = loaded("__main__")
     return names.get("__name__") in OUTERMOST or names is getattr(main, "__dict__", None)
 
 
@@ -277,7 +278,7 @@ def invoke(original: "Any", thread: "Any") -> "Any":
             pass
         if is_exit(value):
             return call_hook
-        hook = names.get("excepthook", state.genuine[0])
+        hook = names["excepthook"] if "excepthook" in names else state.genuine[0]
         if any(hook is genuine for genuine in state.genuine) and can_be_read():
             return crash_of_thread.__get__(call_hook)  # a bound method has no frame
         name = name_of(thread)
@@ -763,7 +764,7 @@ if hasattr(posix, "register_at_fork") and not state.awaits_forks:
 
 def is_coloured(parts: "list[str]") -> bool:
     """Return whether the interpreter printed in colour, as from 3.13 on to a terminal."""
-    colorize = sys.modules.get("_colorize")
+    colorize = loaded("_colorize")
     if colorize is None or not any("\033[" in part for part in parts):
         return False
     try:
@@ -779,7 +780,7 @@ def formatted(heading: str, value: "BaseException") -> "list[str]":
     the import lock is locked in its child.
     """
     try:
-        module = sys.modules.get("traceback")
+        module = loaded("traceback")
         if module is None or getattr(module.__spec__, "_initializing", False):
             if not state.may_import or _count():
                 return [heading, *chain_of(value)]
@@ -854,7 +855,7 @@ def lines_of_notes(value: "BaseException") -> str:
 
 def other_stacks() -> "list[str]":
     """Return the stacks of all other threads, in faulthandler's layout."""
-    threads = dict(getattr(sys.modules.get("threading"), "_active", {}))
+    threads = dict(getattr(loaded("threading"), "_active", {}))
     parts = []
     for ident, frame in sys._current_frames().items():
         if ident != get_ident():
@@ -956,7 +957,7 @@ def dup_high(descriptor: int) -> int:
     Raise OSError. fcntl(2) finds and takes a free number in one step; if the module is not
     loaded, only a thread that opens thousands of files could take it in between.
     """
-    fcntl = sys.modules.get("fcntl")
+    fcntl = loaded("fcntl")
     number = min(posix.sysconf("SC_OPEN_MAX"), 4096) - 1
     for _ in range(20):
         if not is_open(number):
