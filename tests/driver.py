@@ -47,9 +47,10 @@ OUTPUTS = ("pipe", "file", "socket", "fifo", "pty")
 # Programs here die of signals: write no core files into the checkout.
 resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
 
-# A shell ignores these for its background jobs, and programs would inherit that.
+# A shell ignores these for its background jobs, and programs would inherit that. PyPy's
+# getsignal() does not know what was inherited.
 for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
-    if signal.getsignal(number) == signal.SIG_IGN:
+    if PYPY or signal.getsignal(number) == signal.SIG_IGN:
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else 0)
 
 Program = Union[str, Sequence[str]]
