@@ -211,7 +211,10 @@ def _native() -> "Iterator[Trial]":
         if hasattr(signal, name):
             yield Trial(name, _DUMP, source % getattr(signal, name))
     if os.name == "nt":
-        yield Trial("access violation", _DUMP, "import faulthandler; faulthandler._read_null()")
+        import faulthandler
+
+        if hasattr(faulthandler, "_read_null"):  # up to 3.14
+            yield Trial("access violation", _DUMP, "import faulthandler; faulthandler._read_null()")
     else:
         yield Trial("C stack overflow", _DUMP, _OVERFLOW)
         for name in _CORE:
