@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import unittest
 
 from tests.driver import OUTPUTS, PYPY, CrashOutput, ProgramTest, environment, started, wait_until
 
@@ -85,7 +84,6 @@ class CoreSignals(ProgramTest):
             with self.subTest(signum.name):
                 self.check_silent(program % (signum, signum))
 
-    @unittest.skipIf(PYPY, "PyPy's getsignal() does not know what was inherited")
     def test_ignored_when_the_parent_ignores_it(self) -> None:
         # as nohup does
         for signum in CORE:

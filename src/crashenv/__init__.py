@@ -267,7 +267,9 @@ def _prepare(state, is_main):
     except ImportError:  # some builds have none
         return
     own = vars(module)
-    faults = {"module": module, "ours": (), "theirs": ()}  # type: dict[str, Any]
+    # PyPy's getsignal() does not know what was inherited; present does.
+    theirs = () if is_cpython else state.ignored
+    faults = {"module": module, "ours": (), "theirs": theirs}  # type: dict[str, Any]
     state.faults = faults
     for name in ("enable", "disable", "is_enabled", "register", "unregister"):
         if name in own:

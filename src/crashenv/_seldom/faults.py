@@ -125,12 +125,17 @@ def unwatch(state: "Any") -> None:
 
 def leave_caught_signals(state: "Any") -> None:
     """Leave signals alone that C code handles by now, which getsignal() does not show."""
-    try:
-        with open("/proc/self/status", encoding="ascii", errors="replace") as status:
-            caught = next(line for line in status if line.startswith("SigCgt:"))
-    except (OSError, StopIteration):
-        return
-    mask = int(caught.split()[1], 16)  # bit 0 is signal 1 (proc(5))
-    signals = {n for n in range(1, 65) if mask >> (n - 1) & 1}
     if state.faults:
-        state.faults["theirs"] = {*state.faults["theirs"], *(signals - {*state.faults["ours"]})}
+        caught = signals_in(b"SigCgt:") - {*state.faults["ours"]}
+        state.faults["theirs"] = {*state.faults["theirs"], *caught}
+
+
+def signals_in(key: bytes) -> "set[int]":
+    """Return the signals of a line of /proc/self/status (proc(5)), whose bit 0 is signal 1."""
+    try:
+        with open("/proc/self/status", "rb") as status:
+            line = next(line for line in status if line.startswith(key))
+    except (OSError, StopIteration):
+        return set()
+    mask = int(line.split()[1], 16)
+    return {n for n in range(1, 65) if mask >> (n - 1) & 1}

@@ -2,7 +2,7 @@
 
 import sys
 
-from crashenv._seldom import workers
+from crashenv._seldom import faults, workers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ def hook_in(state: "Any", is_first: bool) -> None:
     hide = getattr(sys.modules.get("__pypy__"), "hidden_applevel", None)
     if hide is not None:
         _hide_frames(state, hide)
+    state.ignored = faults.signals_in(b"SigIgn:") if hide is not None else set()
     os: Any = __import__("os")
     if not hasattr(os, "register_at_fork"):
         _hook_into_thread(state)
