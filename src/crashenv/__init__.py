@@ -333,13 +333,17 @@ def _names(state, entry, files=("_wire", "_crash", "_crash_rare")):
     # threads may each make one, because everything that changes is in the state. Except at a
     # crash, a KeyboardInterrupt and the like are raised.
     try:
-        names = state.names.get(files) or {**state.taken, "state": state, "sys": sys}
+        # A free-threaded 3.13 locks a dict for get() and for a new value; a child that is forked
+        # by another thread at that moment would find it locked for ever.
+        known = files in state.names
+        names = state.names[files] if known else {**state.taken, "state": state, "sys": sys}
         for name in files:
             if entry not in names:
                 code = state.hold[name]
                 state.exec(state.loads(code[16:]) if code.__class__ is bytes else code, names)
         names[entry]
-        state.names[files] = names
+        if not known:
+            state.names[files] = names
         return names
     except Exception:  # no memory, an audit hook that raises, builtins were deleted
         if entry == "find_spec":  # or the import would fail with another exception
