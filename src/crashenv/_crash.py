@@ -150,8 +150,11 @@ def program(output):
     The interpreter deletes ``__main__.__file__`` when the program ends; later versions of 3.13
     delete it before they print the exception.
     """
-    # Without a function of the program, such as a module's __getattr__ (PEP 562).
-    name = item(getattr(loaded("__main__"), "__dict__", {}), "__file__")
+    try:
+        # Without a function of the program, such as a module's __getattr__ (PEP 562).
+        name = sys.modules["__main__"].__dict__["__file__"]
+    except (AttributeError, KeyError):
+        name = None
     if type(name) is str:
         return name
     name = (getattr(sys, "argv", None) or [""])[0]
@@ -159,25 +162,6 @@ def program(output):
         return ""
     is_relative = name and name[0] not in "-/" and output.directory
     return output.directory + "/" + name if is_relative else name
-
-
-def loaded(name):
-    # type: (str) -> Any
-    """Return a module; None if it is not loaded."""
-    return item(sys.modules, name)
-
-
-def item(names, key):
-    # type: (dict[str, Any], str) -> Any
-    """Return ``names[key]``; None if there is none.
-
-    In a free-threaded 3.13, ``get`` takes the lock of the dict. If it is passed on to a daemon
-    thread that the interpreter's end has stopped, the end waits for it for ever.
-    """
-    try:
-        return names[key]
-    except KeyError:
-        return None
 
 
 def message_lines(parts, kind):

@@ -14,7 +14,6 @@ if "":  # for type checkers
         OUTERMOST,
         SMALL_LIMIT,
         describe,
-        loaded,
         message_lines,
         unlock_record,
     )
@@ -39,6 +38,20 @@ OMISSION_ROOM = len(OMISSION) + 20
 FRAME = '  File "'
 CAUSED = "\nThe above exception was the direct cause of the following exception:\n\n"
 DURING = "\nDuring handling of the above exception, another exception occurred:\n\n"
+
+
+def loaded(name: str) -> "Any":
+    """Return a module; None if it is not loaded.
+
+    In a free-threaded 3.13, ``get`` takes the lock of ``sys.modules``. If it is passed on to a
+    daemon thread that the interpreter's end has stopped, the end waits for it for ever.
+    """
+    try:
+        return sys.modules[name]
+    except KeyError:
+        return None
+
+
 # The attributes' own getters, which a hostile class or metaclass cannot replace.
 type_name: "Any" = vars(type)["__name__"].__get__
 traceback_of = BaseException.__dict__["__traceback__"].__get__
