@@ -349,6 +349,11 @@ class Activate(WatchedTest):
     def test_twice_is_once(self) -> None:
         self.check_exception(["-c", self.source * 2 + "1/0"])
 
+    def test_reloaded_module(self) -> None:
+        source = self.source + "import importlib; importlib.reload(crashenv)\n"
+        self.check_reports(source + THREAD, "thread")
+        self.check_exception(source + "1/0")
+
     def test_archive_that_has_it_inside(self) -> None:
         shutil.copytree(self.parent / "crashenv", self.folder / "app" / "crashenv")
         self.write("app/__main__.py", "import crashenv\ncrashenv.activate()\n1/0\n")

@@ -37,7 +37,8 @@ del __file__
 #
 # _crash adds more.
 _Namespace = type(sys.implementation)  # type: Any # types.SimpleNamespace
-_state = _Namespace(output=None, hold=None, names={})
+if "_state" not in globals():  # the hooks must not lose it by importlib.reload()
+    _state = _Namespace(output=None, hold=None, names={})
 
 
 def _attribute(name=""):
