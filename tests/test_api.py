@@ -362,6 +362,27 @@ class Activate(WatchedTest):
         self.check_exception(["-I", str(archive)])
 
 
+class Interrupted(ApiTest):
+    """If the first call cannot finish."""
+
+    def test_call_succeeds_after_an_audit_hook_has_refused_a_file(self) -> None:
+        program = """
+            refused = True
+            def audit(event, args):
+                if refused and event == 'open' and '_crash.' in str(args[0]):
+                    raise RuntimeError
+            sys.addaudithook(audit)
+            log = open('crash.log', 'a')
+            try:
+                crashenv.set_crash_output(log)
+            except RuntimeError:
+                refused = False
+            crashenv.set_crash_output(log)
+            1/0
+        """
+        self.check_reports_once(textwrap.dedent(program))
+
+
 class Keywords(ApiTest):
     def setting(self, settings: str) -> str:
         return "log = open('crash.log', 'a'); crashenv.set_crash_output(log, %s)\n" % settings

@@ -176,7 +176,7 @@ def _prepare(state, is_main):
     os, cache = __import__("os"), sys.path_importer_cache
     folder, suffix = _FILE[:-11], "." + str(sys.implementation.cache_tag) + ".pyc"
     magic = _frozen_importlib_external.MAGIC_NUMBER + b"\0\0\0\0"
-    state.hold = {}
+    hold = {}
     for name in ("_hooks", "_wire", "_crash", "_crash_rare"):
         try:
             fd = os.open(folder + "__pycache__/" + name + suffix, os.O_RDONLY)
@@ -190,7 +190,9 @@ def _prepare(state, is_main):
             import crashenv._seldom.code as from_loader
 
             code = from_loader.of(__spec__, name)
-        state.hold[name] = code
+        hold[name] = code
+    # Only now: if an audit hook refused a file, set_crash_output() tries again.
+    state.hold, state.faults = hold, {}
 
     # --- functions
     state.use, state.loads, state.exec, state.exc_info = _use, marshal.loads, exec, sys.exc_info
@@ -251,7 +253,6 @@ def _prepare(state, is_main):
     # --- faulthandler: it must not refer to a sub-interpreter, which may end. Created as by an
     # import, without its search (0.2 % of a start). _hooks.provide() provides its functions
     # when the program looks there (PEP 562).
-    state.faults = {}
     if not is_main:
         return
     name = "faulthandler"
