@@ -382,6 +382,44 @@ class Interrupted(ApiTest):
         """
         self.check_reports_once(textwrap.dedent(program))
 
+    @unittest.skipIf(PYPY, "its functions do not move")
+    def test_ctrl_c_leaves_faulthandler_its_functions(self) -> None:
+        program = """
+            def trace(frame, event, arg):
+                global count
+                if event == 'line' and 'faults' in frame.f_locals:
+                    count -= 1
+                    if count == 0:
+                        sys.settrace(None)
+                        raise KeyboardInterrupt
+                return trace
+
+            log = open('crash.log', 'a')
+            statuses = set()
+            for lines in range(1, 1000):
+                pid = os.fork()
+                if pid:
+                    status = os.waitpid(pid, 0)[1]
+                    statuses.add(status)
+                    if status:
+                        break
+                    continue
+                count = lines
+                sys.settrace(trace)
+                try:
+                    crashenv.set_crash_output(log)
+                except KeyboardInterrupt:
+                    pass
+                sys.settrace(None)
+                import faulthandler
+                assert not faulthandler.is_enabled()
+                names = 'enable', 'disable', 'register', 'unregister'
+                assert all(callable(getattr(faulthandler, name)) for name in names), lines
+                os._exit(3 if count > 0 else 0)
+            print(lines > 10, statuses == {0, 3 << 8})
+        """
+        self.assertEqual(self.output_of(textwrap.dedent(program)), ["True True"])
+
 
 class Keywords(ApiTest):
     def setting(self, settings: str) -> str:

@@ -268,16 +268,19 @@ def _prepare(state, is_main):
         module = module or __import__(name)
     except ImportError:  # some builds have none
         return
-    own = vars(module)
+    # A Ctrl-C must not leave the module without them.
+    own, functions = vars(module), ("enable", "disable", "is_enabled", "register", "unregister")
     # PyPy's getsignal() does not know what was inherited; present does.
     theirs = () if is_cpython else state.ignored
     faults = {"module": module, "ours": (), "theirs": theirs}  # type: dict[str, Any]
-    state.faults = faults
-    for name in ("enable", "disable", "is_enabled", "register", "unregister"):
+    for name in functions:
         if name in own:
-            faults[name] = own.pop(name)
-    own["__getattr__"] = own["__dir__"] = _stub("provide", None)
+            faults[name] = own[name]
     faults["asked"] = faults["is_enabled"]()
+    state.faults = faults
+    own["__getattr__"] = own["__dir__"] = _stub("provide", None)
+    for name in functions:
+        own.pop(name, None)
 
 
 def _stub(entry, original):
