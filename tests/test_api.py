@@ -310,7 +310,7 @@ class Errors(ApiTest):
 
 class Names(unittest.TestCase):
     def test_stub_file_has_the_names_that_are_imported_when_they_are_looked_up(self) -> None:
-        source = "import crashenv; print(sorted(dir(crashenv)), sorted(crashenv.__all__))"
+        source = "import crashenv; print(sorted(dir(crashenv)), crashenv.__all__)"
         spec = importlib.util.find_spec("crashenv") if INSTALLED else None
         package = Path(str(spec.origin)).parent if spec else ROOT / "src" / "crashenv"
         names = sorted(

@@ -23,10 +23,8 @@ def attribute(package: "dict[str, Any]", name: str) -> "Any":
 
     Without a name, a list of all names.
     """
-    if not name:
+    if name in ("", "__all__"):
         return list(NAMES)
-    if name == "__all__":
-        return tuple(NAMES)
     if name not in NAMES:
         raise AttributeError("module %r has no attribute %r" % (package["__name__"], name))
     module = package["__name__"] + "." + NAMES[name]
