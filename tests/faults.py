@@ -30,8 +30,12 @@ from tests.driver import DEADLINE, CrashOutput, Result, environment, run
 WARNING = re.compile(r"crashenv: PYDEBUG: [^\n]*\n")
 RAW_THREAD = """
 import _thread, time
-_thread.start_new_thread(int, ('x',))
-while _thread._count(): time.sleep(0.01)
+begun = []
+def crash():
+    begun.append(True)
+    raise ValueError('boom')
+_thread.start_new_thread(crash, ())
+while not begun or _thread._count(): time.sleep(0.01)
 """
 SEGV = "import os; os.kill(os.getpid(), 11)"
 
