@@ -31,7 +31,8 @@ NOT_PLAIN = (*NOT_CRASHES, MemoryError)
 SMALL_LIMIT = 200  # recursion limit; below it, frames of crashenv would make a difference
 MOST_TEXT = 1 << 14  # characters of a message that is collected at once
 HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: a class that was not written in C
-flags_of: "Any" = vars(type)["__flags__"].__get__  # without the class's metaclass
+# Without the class's metaclass.
+flags_of = vars(type)["__flags__"].__get__  # type: Any
 
 
 def excepthook(original, kind, value, traceback):
@@ -145,11 +146,9 @@ def describe(kind, thread, output):
 
 def program(output):
     # type: (Any) -> str
-    """Return the file that ``__main__`` was loaded from, or else ``sys.argv[0]``.
-
-    The interpreter deletes ``__main__.__file__`` when the program ends; later versions of 3.13
-    delete it before they print the exception.
-    """
+    # Return the file that __main__ was loaded from, or else sys.argv[0]. The interpreter deletes
+    # __main__.__file__ when the program ends; later versions of 3.13 delete it before they
+    # print the exception.
     try:
         # Without a function of the program, such as a module's __getattr__ (PEP 562).
         name = sys.modules["__main__"].__dict__["__file__"]
