@@ -200,10 +200,7 @@ def _source(record: "Any") -> str:
     return ""
 
 
-def _facts(record: "Any", row: "Row", first_seen: "Optional[str]") -> "Iterator[tuple[str, str]]":
-    ago = times.ago(record["time"])
-    if record["time"]:
-        yield "Time", times.local(record["time"]) + (" (%s)" % ago if ago else "")
+def facts_of_program(record: "Any") -> "Iterator[tuple[str, str]]":
     yield "Program", record["program"] or ""
     yield "Command", " ".join(record.get("command") or [])
     parent = " (child of %s)" % record["parent"] if record.get("parent") else ""
@@ -214,6 +211,13 @@ def _facts(record: "Any", row: "Row", first_seen: "Optional[str]") -> "Iterator[
     yield "Release", record.get("release") or ""
     yield "Environment", record.get("environment") or ""
     yield "Python", record["python"] or ""
+
+
+def _facts(record: "Any", row: "Row", first_seen: "Optional[str]") -> "Iterator[tuple[str, str]]":
+    ago = times.ago(record["time"])
+    if record["time"]:
+        yield "Time", times.local(record["time"]) + (" (%s)" % ago if ago else "")
+    yield from facts_of_program(record)
     if row["seen"] > 1:
         yield "Seen", "%d times, first %s" % (row["seen"], times.local(first_seen))
     yield "Ending", ending(record.get("ending") or {})

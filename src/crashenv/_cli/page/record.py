@@ -2,7 +2,7 @@
 
 from crashenv._cli import times
 from crashenv._cli.page.text import escape
-from crashenv._cli.show import ending
+from crashenv._cli.show import ending, facts_of_program
 from crashenv._reading import own, tracebacks
 
 TYPE_CHECKING = False
@@ -76,16 +76,7 @@ def _pre(text: object, writer: "Writer", keep_end: bool = False) -> str:
 
 def _facts(record: "Any") -> "Iterator[tuple[str, str]]":
     yield "Time", times.local(record["time"]) if record["time"] else ""
-    yield "Program", record["program"] or ""
-    yield "Command", " ".join(record.get("command") or [])
-    parent = " (child of %s)" % record["parent"] if record.get("parent") else ""
-    yield "Process", "" if record["pid"] is None else str(record["pid"]) + parent
-    yield "Worker", record.get("process") or ""
-    yield "Thread", "" if record.get("process") else record["thread"] or ""
-    yield "Tags", ", ".join("%s=%s" % item for item in (record.get("tags") or {}).items())
-    yield "Release", record.get("release") or ""
-    yield "Environment", record.get("environment") or ""
-    yield "Python", record["python"] or ""
+    yield from facts_of_program(record)
     yield "Ending", ending(record.get("ending") or {})
     yield "Damage", record["damage"] or ""
     yield "Left out", "%d bytes" % record["omitted"] if record["omitted"] else ""
