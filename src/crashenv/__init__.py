@@ -191,8 +191,6 @@ def _prepare(state, is_main):
 
             code = from_loader.of(__spec__, name)
         hold[name] = code
-    # Only now: if an audit hook refused a file, set_crash_output() tries again.
-    state.hold, state.faults = hold, {}
 
     # --- functions
     state.use, state.loads, state.exec, state.exc_info = _use, marshal.loads, exec, sys.exc_info
@@ -206,6 +204,8 @@ def _prepare(state, is_main):
         "allocate_lock": _thread.allocate_lock,
         "__builtins__": vars(__import__("builtins")).copy(),
     }  # fmt: skip
+    # Only now: if an audit hook refused a file, set_crash_output() tries again.
+    state.hold, state.faults = hold, {}
 
     # --- sys: both names, because exceptiongroup, code and others compare the two
     original = sys.__excepthook__  # type: Any
