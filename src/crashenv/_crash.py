@@ -10,17 +10,8 @@ comments, because annotations would take 0.3 % of it.
 if "":  # for type checkers
     from crashenv._held import *
 
-# Shared by threads that crash at the same time. Each may execute this; the first one counts.
-share = vars(state).setdefault
-share("lock", allocate_lock())  # held while writing, and to change the output
-share("guard", allocate_lock())  # protects taps, the streams whose writes are copied
-share("taps", {})
-share("reported", 0)  # id() of the exception that was reported
-share("stored", 0)  # id() of an exception that is not a crash
-share("progress", 0)
-share("forking", 0)
-share("may_import", True)
-share("awaits_forks", False)
+# The id() of the exception that was reported. Threads may execute this at the same time.
+vars(state).setdefault("reported", 0)
 # The outermost frame of an uncaught exception in the main thread is in one of these modules.
 OUTERMOST = ("__main__", "runpy")
 IS_WHOLE = header, timestamp  # raises NameError if _wire.py is empty, after a full disk

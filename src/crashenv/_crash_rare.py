@@ -19,6 +19,16 @@ if "":  # for type checkers
     )
     from crashenv._held import *
 
+# Shared by threads that crash at the same time. Each may execute this; the first one counts.
+share = vars(state).setdefault
+share("lock", allocate_lock())  # held while writing, and to change the output
+share("guard", allocate_lock())  # protects taps, the streams whose writes are copied
+share("taps", {})
+share("stored", 0)  # id() of an exception that is not a crash
+share("progress", 0)
+share("forking", 0)
+share("may_import", True)
+share("awaits_forks", False)
 PAUSE = 0.005  # seconds between two tries of a full pipe or of a record lock
 PATIENCE = 1.0  # seconds to wait for a lock while its holder makes no progress
 GUARD_PATIENCE = 0.1  # seconds; it is held for microseconds, unless a handler interrupts
